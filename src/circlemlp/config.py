@@ -1,0 +1,236 @@
+"""The configuration: every key, its type and its range.
+
+Hydra composes ``conf/`` into a tree; ``parse`` turns that tree into a ``Config`` or ends in one line that
+names the key, the value, what is allowed and, for an unknown key, the nearest known one.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
+
+import annotated_types
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from circlemlp.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys, loose types, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataSection(Section):
+    """What every data set has. ``file`` is where the points are kept; it does not decide what they are."""
+
+    file: str
+    n_train: Count
+    n_validation: Count
+    label_noise: Annotated[float, Field(ge=0, lt=0.5)]
+    seed: Seed
+
+
+class QuarterCircle(DataSection):
+    """The unit square; class 1 inside an arc around the origin."""
+
+    shape: Literal["quarter_circle"]
+    radius: Annotated[float, Field(gt=0, le=1.4)]
+
+
+class Disk(DataSection):
+    """The square [-1, 1]²; class 1 inside a circle around the origin."""
+
+    shape: Literal["disk"]
+    radius: Annotated[float, Field(gt=0, le=1.4)]
+
+
+class Rings(DataSection):
+    """The square [-1, 1]²; class 1 between two circles around the origin."""
+
+    shape: Literal["rings"]
+    inner_radius: Annotated[float, Field(gt=0, le=1.4)]
+    outer_radius: Annotated[float, Field(gt=0, le=1.4)]
+
+    @model_validator(mode="after")
+    def _inner_lies_inside(self) -> "Rings":
+        if self.inner_radius >= self.outer_radius:
+            raise ValueError(f"data.inner_radius={self.inner_radius}: must be below data.outer_radius={self.outer_radius}")
+        return self
+
+
+Data = QuarterCircle | Disk | Rings
+SHAPES = {shape.model_fields["shape"].annotation.__args__[0]: shape for shape in (QuarterCircle, Disk, Rings)}
+
+
+class Model(Section):
+    """The architecture: the numbers of nodes of the hidden layers, bottom first."""
+
+    hidden_layer_sizes: Annotated[list[Width], Field(min_length=1, max_length=64)]
+
+
+class Optimizer(Section):
+    """Adam."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    beta_1: Annotated[float, Field(ge=0, lt=1)]
+    beta_2: Annotated[float, Field(ge=0, lt=1)]
+    epsilon: Annotated[float, Field(gt=0, le=1)]
+
+
+class Training(Section):
+    """How long, on what batches, in which arithmetic, and how often."""
+
+    epochs: Count
+    batch_size: Count | None
+    dtype: Literal["float32", "float64"]
+    replicates: Annotated[int, Field(ge=1, le=10_000)]
+    seed: Seed
+
+
+class Tracking(Section):
+    """The MLflow index. ``database: null`` keeps none."""
+
+    database: str | None
+    artifacts: str
+    experiment: Annotated[str, Field(min_length=1)]
+    curve_points: Annotated[int, Field(ge=2, le=1000)]
+    port: Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Paths(Section):
+    """Where things are kept, relative to the project. ``results: null``: a sweep leaves only records."""
+
+    records: str
+    results: str | None
+    reports: str
+
+
+class Progress(Section):
+    """What is printed. ``print_every``: a line for every so many epochs of each finished cell."""
+
+    print_every: Count | None
+
+
+class Config(Section):
+    """Everything."""
+
+    title: Annotated[str, Field(min_length=1)]
+    numerics: Literal["auto", "portable", "native"]
+    data: Annotated[Data, Field(discriminator="shape")]
+    model: Model
+    optimizer: Optimizer
+    training: Training
+    tracking: Tracking
+    paths: Paths
+    progress: Progress
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the part that decides a cell's result, as plain values: what its identity is made of."""
+        values = self.model_dump(include={"data", "model", "optimizer", "training"})
+        del values["data"]["file"]
+        return values
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """Turn a composed tree of plain values into a checked configuration.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first offending key.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def known_keys() -> dict[str, FieldInfo]:
+    """Return every key, dotted, with its field."""
+
+    def walk(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+        for name, field in section.model_fields.items():
+            parts = _sections_of(field)
+            if not parts:
+                yield prefix + name, field
+            for part in parts:
+                yield from walk(part, f"{prefix}{name}.")
+
+    return dict(walk(Config, ""))
+
+
+def unknown_key(key: str, value: object) -> ConfigError:
+    """Return the error for a key that does not exist, with the nearest that does."""
+    keys = known_keys()
+    if key in keys:
+        return ConfigError(f"{key}={_show(value)}: the chosen {key.split('.')[0]} has no such key")
+    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
+    return ConfigError(
+        f"{key}={_show(value)}: there is no such key; the nearest known key is {nearest} ({allowed(nearest)})"
+    )
+
+
+def allowed(key: str) -> str:
+    """Say in words what a known key may be."""
+    if key == "data.shape":
+        return "one of " + ", ".join(SHAPES)
+    return _allowed(known_keys()[key].annotation, known_keys()[key].metadata)
+
+
+def _sections_of(field: FieldInfo) -> list[type[Section]]:
+    candidates = get_args(field.annotation) or (field.annotation,)
+    return [c for c in candidates if isinstance(c, type) and issubclass(c, Section)]
+
+
+def _allowed(annotation: Any, metadata: list[Any]) -> str:
+    if hasattr(annotation, "__metadata__"):
+        inner = annotation.__metadata__
+        return _allowed(annotation.__origin__, [*_constraints(inner), *metadata])
+    arguments = get_args(annotation)
+    if type(None) in arguments:
+        (rest,) = (a for a in arguments if a is not type(None))
+        return f"null, or {_allowed(rest, metadata)}"
+    if getattr(annotation, "__origin__", None) is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if getattr(annotation, "__origin__", None) is list:
+        return f"a list of one or more, each of them {_allowed(arguments[0], [])}"
+    kind = {int: "a whole number", float: "a number", str: "a text"}[annotation]
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    limits = [
+        f"{words[name]} {getattr(constraint, name):_}"
+        for constraint in metadata
+        for name in words
+        if isinstance(constraint, annotated_types.BaseMetadata) and hasattr(constraint, name)
+    ]
+    return " ".join([kind, " and ".join(limits)]).strip()
+
+
+def _constraints(metadata: tuple[Any, ...]) -> list[Any]:
+    return [c for m in metadata for c in (m.metadata if isinstance(m, FieldInfo) else [m])]
+
+
+def _show(value: object) -> str:
+    return "null" if value is None else str(value).replace(" ", "")
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    path = [part for part in first["loc"] if part not in SHAPES]
+    key = ".".join(str(part) for part in path if isinstance(part, str))
+    if first["type"] == "extra_forbidden":
+        return str(unknown_key(key, first["input"]))
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    if first["type"] == "missing":
+        return f"{key}: is missing; allowed: {allowed(key) if key in known_keys() else 'a section'}"
+    if first["type"].startswith("union_tag"):
+        return f"data.shape={_show(first['input'].get('shape'))}: must be {allowed('data.shape')}"
+    if key not in known_keys():
+        return f"{key}={_show(first['input'])}: must be a section of keys"
+    item = "".join(f"[{part}]" for part in path if isinstance(part, int))
+    return f"{key}{item}={_show(first['input'])}: must be {allowed(key)}"

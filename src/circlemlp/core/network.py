@@ -1,0 +1,183 @@
+"""The forward and the backward pass, equation by equation, on tiles of samples.
+
+Samples are columns. A tile of activations h^l has shape (replicates, width + 1, columns); its last row is
+ones, so that the augmented matrix [W | b] gives the scores in one product. Samples pass through in tiles
+that fit a core's cache, so memory does not grow with their number, and every workspace is allocated once.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from circlemlp.core.activations import relu, relu_backward
+from circlemlp.core.loss import LogisticLoss
+from circlemlp.core.parameters import Floats, Layout
+
+TILE_BYTES = 3 * 2**19
+"""How much activations and errors of one tile may take: about a core's second-level cache."""
+
+
+def columns_per_tile(layout: Layout, dtype: DTypeLike) -> int:
+    """Return how many samples of one replicate go through the network at once.
+
+    A function of the architecture and the dtype alone, never of the machine: the tiles decide the order of
+    summation, and so the bits.
+    """
+    nodes = sum(2 * size + 1 for size in layout.layer_sizes[1:])
+    columns = TILE_BYTES // (nodes * np.dtype(dtype).itemsize)
+    return int(np.clip(columns // 64 * 64, 64, 2048))
+
+
+def augment(x: NDArray[np.float64], dtype: DTypeLike) -> Floats:
+    """Return samples x of shape (n, features) as columns over a row of ones: (features + 1, n)."""
+    columns = np.ones((x.shape[1] + 1, len(x)), dtype)
+    columns[:-1] = x.T
+    return columns
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Workspaces for one number of columns, layer by layer.
+
+    ``inputs[l]`` is what layer l multiplies, with its row of ones; ``outputs[l]`` is the same memory as
+    ``inputs[l + 1]`` without that row; ``delta[l]`` is the error of layer l's scores.
+    """
+
+    inputs: list[Floats]
+    outputs: list[Floats]
+    delta: list[Floats]
+    zeros: list[Floats]
+    active: list[NDArray[np.bool_]]
+    loss: LogisticLoss
+
+
+class Network:
+    """Replicates of one architecture, side by side.
+
+    Parameters
+    ----------
+    layout : Layout
+    parameters : ndarray of shape (replicates, layout.n_parameters)
+        Float32 or float64. Kept, not copied: whoever updates it updates the network.
+
+    Attributes
+    ----------
+    gradient : ndarray like ``parameters``
+        What ``backward`` adds to.
+    """
+
+    def __init__(self, layout: Layout, parameters: Floats) -> None:
+        self.layout = layout
+        self.parameters = parameters
+        self.gradient = np.zeros_like(parameters)
+        self._matrices = layout.matrices(parameters)
+        self._gradients = layout.matrices(self.gradient)
+        self._products = layout.matrices(np.empty_like(parameters))
+        self._column = np.empty((len(parameters), layout.layer_sizes[1], 1), parameters.dtype)
+        self._tiles: dict[int, _Tile] = {}
+
+    def _tile(self, columns: int) -> _Tile:
+        """Return the workspaces for this many columns, made when first asked for.
+
+        A pass over data asks for at most three numbers: a whole tile, the last of a batch, and the last
+        of the last batch.
+        """
+        if columns not in self._tiles:
+            replicates, dtype = len(self.parameters), self.parameters.dtype
+            sizes = self.layout.layer_sizes[1:]
+
+            def blocks(extra_rows: int) -> list[Floats]:
+                return [np.ones((replicates, size + extra_rows, columns), dtype) for size in sizes]
+
+            inputs, delta, zeros = blocks(1), blocks(0), blocks(0)
+            for block in zeros:
+                block.fill(0)
+            self._tiles[columns] = _Tile(
+                inputs=inputs[:-1],
+                outputs=[block[:, :-1] for block in inputs],
+                delta=delta,
+                zeros=zeros,
+                active=[np.empty(block.shape, bool) for block in zeros],
+                loss=LogisticLoss((replicates, columns), dtype),
+            )
+        return self._tiles[columns]
+
+    def forward(self, x: Floats, signs: Floats) -> LogisticLoss:
+        """Compute the logits of a tile, and what the loss needs of them.
+
+        Parameters
+        ----------
+        x : ndarray of shape (features + 1, columns) or (replicates, features + 1, columns)
+            Inputs over a row of ones: the same for all replicates, or each its own.
+        signs : ndarray of shape (columns,) or (replicates, columns)
+            The labels as 2y - 1.
+
+        Returns
+        -------
+        LogisticLoss
+            Of this tile, until the next call.
+        """
+        tile = self._tile(x.shape[-1])
+        self._logits(tile, x)
+        tile.loss.evaluate(tile.outputs[-1][:, 0], signs)
+        return tile.loss
+
+    def _logits(self, tile: _Tile, x: Floats) -> Floats:
+        h = x
+        for layer, matrix in enumerate(self._matrices):
+            scores = tile.outputs[layer]
+            np.matmul(matrix, h, out=scores)  # s^l = W^l h^(l-1) + b^l
+            if layer < len(self._matrices) - 1:
+                relu(scores, tile.zeros[layer])  # h^l = max(s^l, 0)
+                h = tile.inputs[layer]
+        return tile.outputs[-1][:, 0]
+
+    def backward(self, x: Floats, scale: float) -> None:
+        """Add the gradient of the tile last taken forward, times ``scale``, to ``gradient``.
+
+        With ``scale = 1 / n`` over the tiles of a batch of n samples, ``gradient`` becomes that of the mean
+        loss.
+        """
+        tile = self._tile(x.shape[-1])
+        top = len(self._matrices) - 1
+        tile.loss.top_error(scale, tile.delta[top][:, 0])  # delta^L = (p - y) / n
+        for layer in range(top, -1, -1):
+            delta = tile.delta[layer]
+            if layer:
+                below, product = tile.inputs[layer - 1], self._products[layer]
+                np.matmul(delta, np.swapaxes(below, -1, -2), out=product)  # dJ/d[W^l | b^l] = delta^l h^(l-1)'
+                np.add(self._gradients[layer], product, out=self._gradients[layer])
+                self._propagate(tile, layer)
+            else:
+                self._add_bottom_gradient(delta, x)
+
+    def _add_bottom_gradient(self, delta: Floats, x: Floats) -> None:
+        """dJ/d[W^1 | b^1] = delta^1 x', a column at a time.
+
+        The inputs are so few that a matrix-vector product for each is twice as fast as one matrix product.
+        """
+        for feature in range(x.shape[-2]):
+            np.matmul(delta, x[..., feature, :, np.newaxis], out=self._column)
+            column = self._gradients[0][:, :, feature, np.newaxis]
+            np.add(column, self._column, out=column)
+
+    def _propagate(self, tile: _Tile, layer: int) -> None:
+        """delta^(l-1) = (W^l' delta^l) * 1[s^(l-1) > 0]."""
+        weights, delta = self._matrices[layer][:, :, :-1], tile.delta[layer]
+        below = tile.delta[layer - 1]
+        if layer == len(self._matrices) - 1:
+            np.multiply(np.swapaxes(weights, -1, -2), delta, out=below)  # an outer product: one top node
+        else:
+            np.matmul(np.swapaxes(weights, -1, -2), delta, out=below)
+        relu_backward(below, tile.outputs[layer - 1], tile.active[layer - 1])
+
+    def logits(self, x: NDArray[np.float64]) -> Floats:
+        """Return the logits of samples x of shape (n, features): shape (replicates, n)."""
+        columns = columns_per_tile(self.layout, self.parameters.dtype)
+        logits = np.empty((len(self.parameters), len(x)), self.parameters.dtype)
+        for start in range(0, len(x), columns):
+            tile_of_x = augment(x[start : start + columns], self.parameters.dtype)
+            tile = self._tile(tile_of_x.shape[-1])
+            logits[:, start : start + columns] = self._logits(tile, tile_of_x)
+        return logits

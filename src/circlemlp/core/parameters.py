@@ -1,0 +1,62 @@
+"""Where each weight lives: one flat buffer a network, seen as one matrix a layer.
+
+Parameters, gradients and Adam's moments are each one array of shape (replicates, n_parameters), so that
+an update is a dozen vector operations whatever the depth. Layer l is seen through a view as the augmented
+matrix [W | b] of shape (fan_out, fan_in + 1): with a row of ones under the inputs, one product gives
+W h + b, and one product gives the gradients of both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+type_of_floats = np.float32 | np.float64
+Floats = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The layers of a network and their place in a flat buffer.
+
+    Attributes
+    ----------
+    layer_sizes : tuple of int
+        Numbers of nodes from the inputs to the top: ``(2, 64, 1)``.
+    """
+
+    layer_sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, hidden_layer_sizes: Sequence[int], n_features: int = 2) -> "Layout":
+        """Return the layout of a binary classifier with these hidden layers."""
+        return cls((n_features, *hidden_layer_sizes, 1))
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The shapes (fan_out, fan_in + 1) of the matrices [W | b], bottom layer first."""
+        sizes = self.layer_sizes
+        return [(fan_out, fan_in + 1) for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True)]
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights and biases one network has."""
+        return sum(rows * columns for rows, columns in self.shapes)
+
+    def matrices(self, flat: Floats) -> list[Floats]:
+        """View a buffer of shape (replicates, n_parameters) as its layers' matrices.
+
+        Returns
+        -------
+        list of ndarray of shape (replicates, fan_out, fan_in + 1)
+            Views: writing to them writes to ``flat``. The last column is the bias.
+        """
+        views = []
+        start = 0
+        for rows, columns in self.shapes:
+            stop = start + rows * columns
+            views.append(flat[:, start:stop].reshape(len(flat), rows, columns))
+            start = stop
+        return views

@@ -1,0 +1,31 @@
+"""Independent random streams, found by name.
+
+A stream is a function of a seed and a name, never of how many numbers were drawn before it. So the
+initialisation of replicate 3 is the same whether replicate 2 was trained or not, and two cells that share
+a seed and a replicate number see the same shuffles.
+"""
+
+import hashlib
+
+import numpy as np
+
+
+def stream(seed: int, *name: str | int) -> np.random.Generator:
+    """Return the generator that belongs to a seed and a name.
+
+    Parameters
+    ----------
+    seed : int
+        Any non-negative integer; 0 is a seed like any other.
+    *name : str or int
+        What the stream is for, from the general to the particular: ``"initialisation", 3``.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A PCG64 generator, independent of every stream of another seed or name
+        (``numpy.random.SeedSequence`` with the hashed name as its spawn key).
+    """
+    digest = hashlib.sha256("/".join(map(str, name)).encode()).digest()
+    spawn_key = tuple(int.from_bytes(digest[i : i + 4], "little") for i in range(0, 32, 4))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))

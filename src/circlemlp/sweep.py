@@ -1,0 +1,251 @@
+"""The training door: what happens between a command line and the table at its end.
+
+Everything is composed and checked before Hydra starts a job. The jobs then meet in the store of records,
+whichever launcher runs them, and what the user sees is read from the store.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from circlemlp import numerics
+from circlemlp.compose import PROJECT, CommandLine, Job, compose_jobs, plain_config
+from circlemlp.config import Config
+from circlemlp.errors import ConfigError, UserError
+
+if TYPE_CHECKING:  # these load NumPy, which must wait for the numeric environment to be chosen
+    from circlemlp.cells import Cell
+    from circlemlp.records import Record, Store
+
+INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
+
+
+def guarded(door: Callable[[], int]) -> int:
+    """Run a door; end what the user can put right in one line and exit code 2."""
+    try:
+        return door()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def prepare(config: Config) -> dict[str, Any]:
+    """Choose the numeric environment of this process and return it as it really is."""
+    mode = numerics.resolve(config.numerics)
+    if config.numerics == "auto" and mode == "native":
+        print("numerics=auto: native kernels, because this machine is not Linux on x86-64 with AVX2", file=sys.stderr)
+    numerics.pin(mode)
+    return numerics.read_back(mode)
+
+
+def train_job(composed: Any) -> None:
+    """Train the cell of one Hydra job. A failure is noted for the door, and does not stop other jobs."""
+    os.chdir(PROJECT)
+    config = plain_config(composed)
+    mode = numerics.resolve(config.numerics)
+    numerics.pin(mode)
+    environment = numerics.read_back(mode)
+    from circlemlp.cells import Cell, run
+    from circlemlp.records import Store
+
+    with contextlib.suppress(Exception):  # noted by run(), shown in the door's table
+        run(Cell.of(config, environment), Store(Path(config.paths.records)))
+
+
+def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
+    """Train what a command line asks for and show what came of it.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        The command line, without the program's name.
+    launch : callable
+        The Hydra application, which reads the same command line.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 1 a cell failed, 130 interrupted.
+
+    Raises
+    ------
+    UserError
+        Before anything is written.
+    """
+    os.chdir(PROJECT)
+    command = compose_jobs(arguments)
+    if command is None:
+        launch()
+        return 0
+    config = _shared(command)
+    environment = prepare(config)
+    from circlemlp.cells import Cell
+    from circlemlp.records import Store
+
+    cells = {(cell := Cell.of(job.config, environment)).identity: (job, cell) for job in command.jobs}
+    store = Store(Path(config.paths.records))
+    store.clear_abandoned()
+    _adopt(store, cells)
+    present = {identity for identity in cells if store.is_good(identity)}
+    for identity in cells:
+        if identity in store and identity not in present:
+            print(f"{store.path(identity)}: the record is damaged; its cell is trained again", file=sys.stderr)
+    interrupted = False
+    if len(present) < len(cells) or not command.complete:
+        with _indexing(config), _watching(store, [cell for _, cell in cells.values()], present):
+            try:
+                launch()
+            except KeyboardInterrupt:
+                interrupted = True
+            except SystemExit:  # how Hydra reports a launcher that failed; the store tells what is missing
+                pass
+    outcomes = [_outcome(store, job, cell, present) for job, cell in cells.values()]
+    _show(outcomes, config.progress.print_every, interrupted=interrupted)
+    if interrupted:
+        return INTERRUPTED
+    if any(outcome.record is None for outcome in outcomes):
+        return 1
+    if command.multirun and config.paths.results is not None:
+        from circlemlp.results import export
+
+        export(Path(config.paths.results), [(list(o.job.overrides), o.record) for o in outcomes if o.record])
+    return 0
+
+
+def _shared(command: CommandLine) -> Config:
+    """Return the first job's configuration, after checking that the jobs agree on what they must share."""
+    first = command.jobs[0].config
+    for job in command.jobs[1:]:
+        for name in ("numerics", "paths", "tracking", "progress"):
+            if getattr(job.config, name) != getattr(first, name):
+                raise ConfigError(f"{name}: one sweep has one value; run a sweep for each")
+    return first
+
+
+def _adopt(store: "Store", cells: dict[str, tuple[Job, "Cell"]]) -> None:
+    """Take over records that came with ``results/``, from ``dvc pull`` say, instead of training them."""
+    from circlemlp.records import DamagedRecord
+    from circlemlp.results import exported_stores
+
+    for exported in exported_stores():
+        for identity in cells:
+            if identity in exported and identity not in store:
+                with contextlib.suppress(DamagedRecord):
+                    store.save(exported.load(identity))
+
+
+@contextlib.contextmanager
+def _indexing(config: Config) -> Iterator[None]:
+    """Keep the MLflow index up to date in a process of its own, until the jobs are done.
+
+    The process sees the end of its standard input when this one ends, however it ends, and then writes
+    what is left.
+    """
+    if config.tracking.database is None:
+        yield
+        return
+    # A session of its own, so that Ctrl-C reaches the jobs and not the writer in the middle of a run.
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "circlemlp.tracking", json.dumps(config.model_dump(mode="json"))],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        assert writer.stdin is not None
+        writer.stdin.close()
+        if sys.stderr.isatty():
+            print("writing the MLflow index ...", file=sys.stderr)
+        if writer.wait() != 0:
+            print("the MLflow index is not up to date; `make ui` will bring it up to date", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _watching(store: "Store", cells: "Sequence[Cell]", present: set[str]) -> Iterator[None]:
+    """Show progress while jobs run, on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from circlemlp.progress import watching
+
+    with watching(store, cells, present):
+        yield
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a cell: a record, or the reason there is none."""
+
+    job: Job
+    cell: "Cell"
+    record: "Record | None"
+    state: str
+
+
+def _outcome(store: "Store", job: Job, cell: "Cell", present: set[str]) -> Outcome:
+    from circlemlp.cells import FAILURES, Notes
+    from circlemlp.records import DamagedRecord
+
+    try:
+        record = store.load(cell.identity)
+    except KeyError:
+        note = Notes(store, cell.identity).read(FAILURES)
+        return Outcome(job, cell, None, f"failed: {note['reason']}" if note else "not trained")
+    except DamagedRecord as error:
+        return Outcome(job, cell, None, f"failed: {error}")
+    return Outcome(job, cell, record, "already there" if cell.identity in present else "trained")
+
+
+def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from circlemlp.cells import architecture, print_lines
+
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    if print_every:
+        for outcome in outcomes:
+            if outcome.record:
+                console.print("\n".join(print_lines(outcome.record, print_every)))
+    table = Table("architecture", box=None, header_style="bold", pad_edge=False)
+    for heading in ("learning rate", "parameters", "time", "accuracy", "loss", "diverged"):
+        table.add_column(heading, justify="right")
+    table.add_column("record")
+    for outcome in outcomes:
+        name = architecture(outcome.cell.config.model.hidden_layer_sizes)
+        rate = f"{outcome.cell.config.optimizer.learning_rate:g}"
+        if outcome.record is None:
+            table.add_row(name, rate, "", "", "", "", "", outcome.state)
+        else:
+            table.add_row(name, rate, *_numbers(outcome.record), f"{outcome.cell.identity[:12]} {outcome.state}")
+    console.print(table)
+    missing = sum(outcome.record is None for outcome in outcomes)
+    done = len(outcomes) - missing
+    if interrupted:
+        console.print(f"interrupted: {done} of {len(outcomes)} cells are done; the same command goes on from here")
+    elif missing:
+        console.print(f"{missing} of {len(outcomes)} cells failed; the same command trains only those again")
+
+
+def _numbers(record: "Record") -> tuple[str, ...]:
+    """Return a record's cells of the table: means over the replicates that did not diverge."""
+    summary, seconds = record.summary, record.volatile.get("wall_seconds")
+
+    def mean(name: str) -> str:
+        values = [value for value in summary[name] if value is not None]
+        return f"{sum(values) / len(values):.4f}" if values else ""
+
+    return (
+        str(summary["n_parameters"]),
+        "" if seconds is None else f"{seconds:.1f} s",
+        mean("validation_accuracy"),
+        mean("validation_loss"),
+        f"{sum(epoch is not None for epoch in summary['diverged_at'])} of {len(summary['diverged_at'])}",
+    )
