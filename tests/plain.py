@@ -3,13 +3,15 @@
 Written from the derivation in docs/backpropagation.md, not from the core, so that the two check each other.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 
 def unflatten(flat, layer_sizes):
     """Split a flat vector into the weights and biases of each layer."""
     layers, start = [], 0
-    for fan_in, fan_out in zip(layer_sizes[:-1], layer_sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(layer_sizes):
         block = flat[start : start + fan_out * (fan_in + 1)].reshape(fan_out, fan_in + 1)
         layers.append((block[:, :-1], block[:, -1:]))
         start += block.size

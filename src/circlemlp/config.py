@@ -59,12 +59,14 @@ class Rings(DataSection):
     @model_validator(mode="after")
     def _inner_lies_inside(self) -> "Rings":
         if self.inner_radius >= self.outer_radius:
-            raise ValueError(f"data.inner_radius={self.inner_radius}: must be below data.outer_radius={self.outer_radius}")
+            raise ValueError(
+                f"data.inner_radius={self.inner_radius}: must be below data.outer_radius={self.outer_radius}"
+            )
         return self
 
 
 Data = QuarterCircle | Disk | Rings
-SHAPES = {shape.model_fields["shape"].annotation.__args__[0]: shape for shape in (QuarterCircle, Disk, Rings)}
+SHAPES = ("quarter_circle", "disk", "rings")
 
 
 class Model(Section):

@@ -17,10 +17,7 @@ from circlemlp.errors import UserError
 
 Mode = Literal["portable", "native"]
 
-_ONE_THREAD = {
-    name: "1"
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-}
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _CHOOSING = ("OPENBLAS_CORETYPE", "NPY_ENABLE_CPU_FEATURES", "NPY_DISABLE_CPU_FEATURES")
 _PORTABLE = {"OPENBLAS_CORETYPE": "Haswell", "NPY_ENABLE_CPU_FEATURES": "X86_V3"}
 _AVX2 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe", "abm"}  # the processor flags of x86-64-v3
@@ -58,7 +55,7 @@ def pin(mode: Mode) -> None:
     UserError
         If NumPy is loaded already and was not chosen so: its kernels cannot change any more.
     """
-    wanted = dict(_ONE_THREAD)
+    wanted = dict.fromkeys(_THREADS, "1")
     if mode == "portable":
         wanted |= _PORTABLE
     elif processor_flags() >= _AVX512:

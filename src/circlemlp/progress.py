@@ -48,7 +48,9 @@ def watching(store: Store, cells: Sequence[Cell], present: set[str]) -> Iterator
                 elif note := notes.read(PROGRESS):
                     progress += work(cell) * note["done"] / note["total"]
                     running.append(architecture(cell.config.model.hidden_layer_sizes))
-            counts = f"{done} of {len(to_train)} cells, {len(running)} running" + (f", {failed} failed" if failed else "")
+            counts = f"{done} of {len(to_train)} cells, {len(running)} running" + (
+                f", {failed} failed" if failed else ""
+            )
             bar.update(task, completed=progress, description=counts)
 
         def keep_looking() -> None:

@@ -107,9 +107,7 @@ class Store:
                 raise DamagedRecord(f"{self.path(identity)}: {ARRAYS} is not what was written")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedRecord(f"{self.path(identity)}: cannot be read ({type(error).__name__}: {error})") from None
-        return Record(
-            manifest["ingredients"], manifest["summary"], unpack(packed), manifest.get("volatile", {})
-        )
+        return Record(manifest["ingredients"], manifest["summary"], unpack(packed), manifest.get("volatile", {}))
 
     def save(self, record: Record, *, volatile: bool = True) -> Path:
         """Write a record; a damaged one in its place is replaced, a good one is left as it is.

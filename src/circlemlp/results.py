@@ -86,9 +86,7 @@ def read(folder: Path) -> Results:
         raise UserError(f"{folder}: there are no results here; {remedy}") from None
     except (DamagedRecord, KeyError, ValueError) as error:
         raise UserError(f"{folder}: the results are damaged ({error}); {remedy}") from None
-    return Results(
-        records, [cell["command"] for cell in cells], replicates_table(records), curves_table(records)
-    )
+    return Results(records, [cell["command"] for cell in cells], replicates_table(records), curves_table(records))
 
 
 def replicates_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -141,6 +139,7 @@ def _labels(record: Record) -> dict[str, Any]:
 
 def _command(overrides: Sequence[str]) -> str:
     told = [o for o in overrides if not o.startswith(("paths.", "tracking", "progress.", "hydra"))]
+    told.sort(key=lambda override: not override.startswith("experiment="))
     return " ".join(["python pipelines/train.py", *(f"'{o}'" if set(o) & set("[]{} $()") else o for o in told)])
 
 

@@ -5,7 +5,6 @@ whichever launcher runs them, and what the user sees is read from the store.
 """
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -152,7 +151,7 @@ def _indexing(config: Config) -> Iterator[None]:
         return
     # A session of its own, so that Ctrl-C reaches the jobs and not the writer in the middle of a run.
     writer = subprocess.Popen(
-        [sys.executable, "-m", "circlemlp.tracking", json.dumps(config.model_dump(mode="json"))],
+        [sys.executable, "-m", "circlemlp.tracking", config.model_dump_json()],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )

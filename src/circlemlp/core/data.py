@@ -60,9 +60,7 @@ class Dataset:
         return sha.hexdigest()
 
 
-def sample_dataset(
-    boundary: Boundary, *, n_train: int, n_validation: int, label_noise: float, seed: int
-) -> Dataset:
+def sample_dataset(boundary: Boundary, *, n_train: int, n_validation: int, label_noise: float, seed: int) -> Dataset:
     """Draw points uniformly from the square and label them.
 
     Parameters

@@ -8,12 +8,11 @@ W h + b, and one product gives the gradients of both.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-type_of_floats = np.float32 | np.float64
 Floats = NDArray[Any]
 
 
@@ -38,7 +37,7 @@ class Layout:
     def shapes(self) -> list[tuple[int, int]]:
         """The shapes (fan_out, fan_in + 1) of the matrices [W | b], bottom layer first."""
         sizes = self.layer_sizes
-        return [(fan_out, fan_in + 1) for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True)]
+        return [(fan_out, fan_in + 1) for fan_in, fan_out in pairwise(sizes)]
 
     @property
     def n_parameters(self) -> int:

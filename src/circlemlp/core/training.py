@@ -195,7 +195,7 @@ def train(
     dtype: DTypeLike,
     replicates: int,
     seed: int,
-    on_epoch: Callable[[int], None] = lambda done: None,
+    on_epoch: Callable[[int], None] = lambda _: None,
 ) -> tuple[Floats, History]:
     """Train independent replicates and record their curves.
 

@@ -1,0 +1,46 @@
+# `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help repro ui test lint verify bench lock clean
+
+help: ## say what each command does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: .venv ## generate the data, train what is missing, write reports/report.md and report.html
+	dvc repro
+
+ui: .venv ## bring the MLflow index up to date and show it on 127.0.0.1
+	python pipelines/index.py --serve
+
+test: .venv ## run the tests
+	python -m pytest
+
+lint: .venv ## check style and types
+	ruff format --check .
+	ruff check .
+	mypy
+
+verify: .venv ## check every record and result against its digests, and the pipeline against dvc.lock
+	python pipelines/verify.py
+	dvc status
+
+bench: .venv ## time an epoch of the core beside scikit-learn and plain NumPy, on one core
+	python benchmarks/epoch.py
+
+lock: .venv ## choose the newest allowed versions of all packages and write requirements.lock
+	uv pip compile pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
+
+clean: ## remove the environment, the records, the index and the logs; keep what is committed
+	rm -rf .venv runs mlflow.db* mlartifacts logs
+
+.venv: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch .venv

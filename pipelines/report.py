@@ -1,0 +1,44 @@
+"""Write the report of an experiment: python pipelines/report.py experiment=homework"""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+
+from circlemlp.compose import PROJECT, compose_jobs
+from circlemlp.errors import ConfigError
+from circlemlp.sweep import guarded, prepare
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def explain(_: object) -> None:
+    """Answer --help and --cfg."""
+
+
+def main() -> int:
+    os.chdir(PROJECT)
+    command = compose_jobs(sys.argv[1:])
+    if command is None:
+        explain()
+        return 0
+    config = command.jobs[0].config
+    if config.paths.results is None:
+        raise ConfigError("paths.results=null: a report needs a folder of results; choose an experiment")
+    prepare(config)
+    from circlemlp.comparison import compare
+    from circlemlp.datafile import read_dataset
+    from circlemlp.records import Store
+    from circlemlp.report import timing, write_report
+    from circlemlp.results import read
+
+    results, folder = read(Path(config.paths.results)), Path(config.paths.reports)
+    write_report(folder, config.title, results, read_dataset(config.data))
+    times = timing(compare(results.records, results.commands), Store(Path(config.paths.records)))
+    (folder / "timing.md").write_text(times, encoding="utf-8")
+    print(f"{folder}/report.md, {folder}/report.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

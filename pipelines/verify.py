@@ -1,0 +1,34 @@
+"""Check every record against its digests: python pipelines/verify.py"""
+
+import os
+import sys
+from pathlib import Path
+
+from circlemlp.compose import PROJECT, compose_jobs
+from circlemlp.sweep import guarded, prepare
+
+
+def main() -> int:
+    os.chdir(PROJECT)
+    command = compose_jobs(sys.argv[1:])
+    assert command is not None
+    config = command.jobs[0].config
+    prepare(config)
+    from circlemlp.records import DamagedRecord, Store
+    from circlemlp.results import exported_stores
+
+    checked = damaged = 0
+    for store in [Store(Path(config.paths.records)), *exported_stores()]:
+        for identity in store.identities():
+            checked += 1
+            try:
+                store.load(identity)
+            except DamagedRecord as error:
+                damaged += 1
+                print(error)
+    print(f"{checked} records checked, {damaged} damaged")
+    return 1 if damaged else 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

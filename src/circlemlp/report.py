@@ -1,0 +1,377 @@
+"""The report: what was run, what came out, and what that supports. Every number in it is computed here.
+
+``report.md`` and its figures are the same bytes for the same results; wall times, which are not, go to
+``timing.md`` beside it.
+"""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markdown_it import MarkdownIt
+
+from circlemlp.comparison import BestRate, CellResult, Comparison, Difference, compare
+from circlemlp.core.data import Dataset
+from circlemlp.errors import UserError
+from circlemlp.figures import draw_all
+from circlemlp.records import DamagedRecord, Store, plain_disk_errors
+from circlemlp.results import Results
+from circlemlp.statistics import Interval
+
+THRESHOLD = 0.95
+"""The accuracy that the first version of this experiment claimed for every model without looking."""
+
+
+def write_report(folder: Path, title: str, results: Results, dataset: Dataset) -> None:
+    """Write report.md, report.html, metrics.json, best_cell.csv and the figures into a folder.
+
+    Raises
+    ------
+    UserError
+        If the data set is not the one that the results were trained on.
+    """
+    if any(record.ingredients["data"] != dataset.digest() for record in results.records):
+        raise UserError("the data file is not the one these results were trained on; run dvc repro")
+    comparison = compare(results.records, results.commands)
+    with plain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        figures = draw_all(folder / "figures", results, comparison, dataset)
+        text = markdown(title, comparison, dataset, figures)
+        (folder / "report.md").write_text(text, encoding="utf-8")
+        (folder / "report.html").write_text(html(title, text, folder), encoding="utf-8")
+        (folder / "metrics.json").write_text(json.dumps(metrics(comparison), indent=2) + "\n")
+        (folder / "best_cell.csv").write_text(best_cell(comparison, results.curves))
+
+
+def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict[str, str]) -> str:
+    """Return the report as Markdown."""
+
+    def figure(name: str) -> str:
+        return f"![{figures[name]}](figures/{name})"
+
+    sections = [
+        f"# {title}",
+        what_was_run(comparison, dataset),
+        "## What the numbers support",
+        "\n".join(f"- {sentence}" for sentence in findings(comparison, dataset)),
+        figure("boundaries.svg"),
+        "Each panel is the replicate with the median validation loss. Colour is p(y = 1 | x); the points are "
+        "validation points by their label.",
+        "## Each architecture at its best learning rate",
+        "The best learning rate is the one with the lowest mean validation loss; a cell with a diverged replicate "
+        "cannot be best. " + interval_note(comparison),
+        best_table(comparison.best),
+        "## Learning rates",
+        figure("learning_rates.svg"),
+        "Lines are means over replicates; bands reach from the lowest to the highest.",
+        figure("heatmap.svg"),
+        "Framed: the best learning rate of each architecture.",
+        "## Loss curves",
+        figure("loss_curves.svg"),
+        "Each architecture at its best learning rate: mean over replicates and band from the lowest to the highest. "
+        + ("Epoch 0 is before training."),
+        "## Differences between architectures",
+        *differences(comparison),
+        "## Every cell",
+        cells_table(comparison.cells),
+        "## How to reproduce a cell",
+        "Each command trains one cell, or finds its record, and prints its line of the table above.",
+        commands(comparison.cells),
+        "## What decided these numbers",
+        provenance(comparison),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def what_was_run(comparison: Comparison, dataset: Dataset) -> str:
+    """Say what the experiment was."""
+    config = comparison.cells[0].record.ingredients["config"]
+    training, data = config["training"], config["data"]
+    rates = sorted({cell.learning_rate for cell in comparison.cells})
+    batches = "the full batch" if training["batch_size"] is None else f"mini-batches of {training['batch_size']}"
+    share = max(dataset.y_validation.mean(), 1 - dataset.y_validation.mean())
+    return (
+        f"{_count(len(comparison.best), 'architecture')}, {_count(len(rates), 'learning rate')} "
+        f"({', '.join(f'{rate:g}' for rate in rates)}), {_count(training['replicates'], 'replicate')} of each cell: "
+        f"{_count(sum(cell.replicates for cell in comparison.cells), 'network')}. "
+        f"Each was trained by Adam on {batches} for {_count(training['epochs'], 'epoch')} in {training['dtype']}.\n\n"
+        f"Data: {_shape(data)}, {data['n_train']} training and {data['n_validation']} validation points, "
+        f"label noise {data['label_noise']:g}. "
+        f"Always giving the more frequent answer scores {share:.4f} on the validation points. "
+        "The validation points also choose the best learning rates, so the scores at those rates are a little "
+        "optimistic; there is no separate test set."
+    )
+
+
+def findings(comparison: Comparison, dataset: Dataset) -> list[str]:
+    """Return sentences, each with what it rests on."""
+    best = min(comparison.best, key=lambda one: one.cell.ranking_loss)
+    sentences = []
+    if math.isfinite(best.cell.ranking_loss):
+        sentences.append(
+            f"The lowest mean validation loss is that of **{best.cell.architecture}** at learning rate "
+            f"{best.cell.learning_rate:g}: {_interval(best.cell.loss)}, with accuracy {_interval(best.cell.accuracy)}."
+        )
+    sentences.append(_above_threshold(comparison.best))
+    for one in comparison.best:
+        if one.edge:
+            sentences.append(
+                f"The best learning rate of {one.cell.architecture}, {one.cell.learning_rate:g}, is the {one.edge} of "
+                "the grid: a better one may lie beyond it."
+            )
+    diverged = sum(cell.diverged for cell in comparison.cells)
+    total = sum(cell.replicates for cell in comparison.cells)
+    sentences.append(
+        f"{diverged} of {_count(total, 'network')} diverged."
+        if diverged
+        else f"None of {_count(total, 'network')} diverged."
+    )
+    majority = max(dataset.y_validation.mean(), 1 - dataset.y_validation.mean())
+    stuck = [cell for cell in comparison.cells if cell.accuracy.mean <= majority + 1e-12]
+    if stuck:
+        names = ", ".join(f"{cell.architecture} at {cell.learning_rate:g}" for cell in stuck)
+        sentences.append(f"On average no better than always giving the more frequent answer: {names}.")
+    return sentences
+
+
+def _above_threshold(best: Sequence[BestRate]) -> str:
+    lowest = [
+        min((v for v in one.cell.record.summary["validation_accuracy"] if v is not None), default=0.0) for one in best
+    ]
+    above = [one.cell.diverged == 0 and value > THRESHOLD for one, value in zip(best, lowest, strict=True)]
+    scope = "at its best learning rate, in every replicate"
+    if all(above):
+        return (
+            f"Every architecture exceeds {THRESHOLD:.0%} validation accuracy {scope} (the lowest: {min(lowest):.4f})."
+        )
+    names = ", ".join(one.cell.architecture for one, passed in zip(best, above, strict=True) if not passed)
+    return (
+        f"{sum(above)} of {len(best)} architectures exceed {THRESHOLD:.0%} validation accuracy {scope}; not: {names}."
+    )
+
+
+def best_table(best: Sequence[BestRate]) -> str:
+    """Return a line for each architecture."""
+    rows = [
+        [
+            one.cell.architecture,
+            str(one.cell.parameters),
+            f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else ""),
+            _interval(one.cell.accuracy),
+            _interval(one.cell.loss),
+        ]
+        for one in best
+    ]
+    return _table(["architecture", "parameters", "best learning rate", "validation accuracy", "validation loss"], rows)
+
+
+def cells_table(cells: Sequence[CellResult]) -> str:
+    """Return a line for each cell."""
+    rows = [
+        [
+            cell.architecture,
+            str(cell.parameters),
+            f"{cell.learning_rate:g}",
+            _interval(cell.accuracy),
+            _interval(cell.loss),
+            f"{cell.diverged} of {cell.replicates}",
+        ]
+        for cell in cells
+    ]
+    head = ["architecture", "parameters", "learning rate", "validation accuracy", "validation loss", "diverged"]
+    return _table(head, rows)
+
+
+def differences(comparison: Comparison) -> list[str]:
+    """Compare every two architectures, each at its best learning rate."""
+    if not comparison.differences:
+        return ["There is only one architecture."]
+    if all(math.isnan(one.loss.half_width) for one in comparison.differences):
+        return ["One replicate of each cell does not tell chance from a difference, so none is claimed."]
+    rows = [
+        [
+            f"{one.first.architecture} − {one.second.architecture}",
+            _interval(one.loss, signed=True),
+            _verdict(one),
+        ]
+        for one in comparison.differences
+    ]
+    return [
+        "Differences of validation loss, replicate by replicate (a replicate's number fixes its random streams), with "
+        f"intervals that hold together at 95 % (Bonferroni over {_count(len(rows), 'pair')}).",
+        _table(["architectures", "difference of validation loss", "verdict"], rows),
+    ]
+
+
+def _verdict(one: Difference) -> str:
+    if not one.loss.excludes_zero:
+        return "not distinguishable"
+    lower = one.first if one.loss.mean < 0 else one.second
+    return f"{lower.architecture} is lower"
+
+
+def commands(cells: Sequence[CellResult]) -> str:
+    """Return the command behind each cell."""
+    return _table(
+        ["architecture", "learning rate", "command"],
+        [[cell.architecture, f"{cell.learning_rate:g}", f"`{cell.command}`"] for cell in cells],
+    )
+
+
+def provenance(comparison: Comparison) -> str:
+    """Name everything the identities are made of, and the identities."""
+    of = comparison.cells[0].record.ingredients
+    blas = ", ".join(
+        f"{pool['internal_api']} {pool['version']} {pool['architecture']}" for pool in of["numerics"]["blas"]
+    )
+    facts = [
+        ["data", f"`{of['data']}`"],
+        ["code of the core", f"`{of['code']}`"],
+        [
+            "numeric environment",
+            f"{of['numerics']['mode']}: NumPy {of['numerics']['numpy']}, {of['numerics']['simd'][-1]}, "
+            f"BLAS {blas or 'of the system'}, one thread",
+        ],
+        ["optimizer", ", ".join(f"{k} {v:g}" for k, v in of["config"]["optimizer"].items() if k != "learning_rate")],
+        ["seeds", f"data {of['config']['data']['seed']}, training {of['config']['training']['seed']}"],
+    ]
+    records = [
+        [cell.architecture, f"{cell.learning_rate:g}", f"`{cell.record.identity[:12]}`"] for cell in comparison.cells
+    ]
+    return (
+        _table(["what", "SHA-256 or value"], facts)
+        + "\n\n"
+        + _table(["architecture", "learning rate", "record"], records)
+    )
+
+
+def interval_note(comparison: Comparison) -> str:
+    """Say what ± means, where there is one."""
+    if all(cell.accuracy.n < 2 for cell in comparison.cells):
+        return "There is one replicate of each cell, so there are no intervals."
+    return "± is the 95 % confidence interval of the mean over replicates (Student's t)."
+
+
+def metrics(comparison: Comparison) -> dict[str, Any]:
+    """Return the numbers that ``dvc metrics`` shows: each architecture at its best learning rate."""
+    return {
+        one.cell.architecture: {
+            "best_learning_rate": one.cell.learning_rate,
+            "validation_accuracy": _finite(one.cell.accuracy.mean),
+            "validation_loss": _finite(one.cell.loss.mean),
+            "diverged_replicates": one.cell.diverged,
+        }
+        for one in comparison.best
+    }
+
+
+def best_cell(comparison: Comparison, curves: pd.DataFrame) -> str:
+    """Return, as CSV, the mean curves of the cell with the lowest loss: what ``dvc plots`` overlays."""
+    best = min(comparison.best, key=lambda one: one.cell.ranking_loss)
+    own = curves[curves["identity"] == best.cell.record.identity[:12]]
+    means: str = own.groupby("epoch")[["training_loss", "validation_loss"]].mean().to_csv(lineterminator="\n")
+    return means
+
+
+def timing(comparison: Comparison, store: Store) -> str:
+    """Return the training times as Markdown: facts of one execution, not of the result."""
+    rows, wall, cpu = [], 0.0, 0.0
+    for cell in comparison.cells:
+        try:
+            volatile = store.load(cell.record.identity).volatile
+        except (KeyError, DamagedRecord):
+            volatile = {}
+        if "wall_seconds" not in volatile:
+            rows.append([cell.architecture, f"{cell.learning_rate:g}", "not known here", "", "", ""])
+            continue
+        wall, cpu = wall + volatile["wall_seconds"], cpu + volatile["cpu_seconds"]
+        epochs = cell.record.ingredients["config"]["training"]["epochs"] * cell.replicates
+        rows.append(
+            [
+                cell.architecture,
+                f"{cell.learning_rate:g}",
+                f"{volatile['wall_seconds']:.1f}",
+                f"{volatile['cpu_seconds']:.1f}",
+                f"{1000 * volatile['wall_seconds'] / epochs:.3f}",
+                f"{volatile['started_at']} on {volatile['host']}",
+            ]
+        )
+    head = ["architecture", "learning rate", "wall s", "CPU s", "ms per epoch and replicate", "trained"]
+    total = f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time."
+    return f"# Training times\n\n{total}\n\n{_table(head, rows)}\n"
+
+
+def html(title: str, text: str, folder: Path) -> str:
+    """Return the report as one page that loads nothing: pictures are inside it."""
+    body = MarkdownIt("commonmark").enable("table").render(text)
+
+    def inline(found: re.Match[str]) -> str:
+        encoded = base64.b64encode((folder / found[1]).read_bytes()).decode()
+        return f'src="data:image/svg+xml;base64,{encoded}"'
+
+    body = re.sub(r'src="([^":]+\.svg)"', inline, body)
+    body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
+    return PAGE.format(title=title, style=STYLE, body=body)
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+{body}</main>
+</body>
+</html>
+"""
+
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0; background: #fbfbfa; color: #1f2328; font: 16px/1.55 system-ui, sans-serif; }
+main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 1rem; }
+h2 { font-size: 1.3rem; margin: 2.5rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid #dcdcd8; }
+img { display: block; max-width: 100%; height: auto; margin: 1.25rem auto; }
+.table { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid #e6e6e2; white-space: nowrap; }
+th { font-weight: 600; border-bottom-color: #b9b9b3; }
+code { font: .85em ui-monospace, monospace; }
+"""
+
+
+def _shape(data: dict[str, Any]) -> str:
+    if data["shape"] == "quarter_circle":
+        return f"uniform on the unit square, y = 1 inside the arc of radius {data['radius']:g}"
+    if data["shape"] == "disk":
+        return f"uniform on [-1, 1]², y = 1 inside the circle of radius {data['radius']:g}"
+    radii = f"{data['inner_radius']:g} and {data['outer_radius']:g}"
+    return f"uniform on [-1, 1]², y = 1 between the circles of radius {radii}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def _interval(interval: Interval, *, signed: bool = False) -> str:
+    if interval.n == 0:
+        return "none finished"
+    mean = f"{interval.mean:+.4f}" if signed else f"{interval.mean:.4f}"
+    return mean if math.isnan(interval.half_width) else f"{mean} ± {interval.half_width:.4f}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])

@@ -1,0 +1,259 @@
+"""The MLflow index: runs made from records, by one writer at a time.
+
+Nothing that trains imports MLflow. This module turns the records of a store into MLflow runs, a run for a
+cell with a child run for every replicate. It can be run at any time and as often as one likes: what is
+indexed is left alone, what a killed writer left half done is done again, and a deleted database comes back.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from circlemlp.boundary import draw_record
+from circlemlp.cells import architecture
+from circlemlp.compose import PROJECT
+from circlemlp.config import Config, Tracking
+from circlemlp.records import DamagedRecord, Record, Store
+from circlemlp.results import exported_stores, kept_epochs
+
+IDENTITY, KIND = "circlemlp.identity", "circlemlp.kind"
+SECONDS_BETWEEN_LOOKS = 1.0
+CURVES = ("training_loss", "validation_loss", "validation_accuracy")
+
+
+class Index:
+    """One MLflow experiment in one SQLite database.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        With a database. It is made, with its experiment, if it is not there.
+    """
+
+    def __init__(self, tracking: Tracking) -> None:
+        assert tracking.database is not None
+        for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+            del os.environ[name]  # a forgotten MLFLOW_RUN_ID or MLFLOW_TRACKING_URI would redirect the runs
+        os.environ |= {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "MLFLOW_LOGGING_LEVEL": "WARNING",
+        }
+        import mlflow
+
+        self._mlflow = mlflow
+        self._points = tracking.curve_points
+        self._database = Path(tracking.database).absolute()
+        with self._alone():
+            self._client = mlflow.MlflowClient(f"sqlite:///{self._database}")
+            experiment = self._client.get_experiment_by_name(tracking.experiment)
+            self._experiment: str = (
+                experiment.experiment_id
+                if experiment
+                else self._client.create_experiment(
+                    tracking.experiment, artifact_location=Path(tracking.artifacts).absolute().as_uri()
+                )
+            )
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process writes to this database, and keep others waiting."""
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        with open(f"{self._database}.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def bring_up_to_date(self, stores: Iterable[Store], *, limit: int | None = None) -> int:
+        """Index the records that are not indexed yet; return how many were added.
+
+        Parameters
+        ----------
+        stores : iterable of Store
+            A record in several of them is one record. Damaged ones are passed over.
+        limit : int, optional
+            Add at most this many, so that a caller can look up in between.
+        """
+        with self._alone():
+            indexed = self._indexed()
+            added = 0
+            for store in stores:
+                for identity in store.identities():
+                    if identity in indexed or added == limit:
+                        continue
+                    with contextlib.suppress(DamagedRecord):
+                        self._add(store.load(identity))
+                        indexed.add(identity)
+                        added += 1
+            return added
+
+    def _indexed(self) -> set[str]:
+        """Return the identities of the cells that are indexed, after removing what was left unfinished."""
+        for run in self._search("attributes.status != 'FINISHED'"):
+            for child in self._search(f"tags.mlflow.parentRunId = '{run.info.run_id}'"):
+                self._client.delete_run(child.info.run_id)
+            self._client.delete_run(run.info.run_id)
+        return {run.data.tags[IDENTITY] for run in self._search(f"tags.`{KIND}` = 'cell'")}
+
+    def _search(self, condition: str) -> list[Any]:
+        found, token = [], None
+        while True:
+            page = self._client.search_runs([self._experiment], condition, max_results=1000, page_token=token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                return found
+
+    def _add(self, record: Record) -> None:
+        """Write a record's runs. The cell's is finished last, so a finished cell is a whole one."""
+        cell = _Run.of_cell(record, self._points)
+        cell_id = self._begin(cell)
+        for replicate in range(len(record.summary["diverged_at"])):
+            child = _Run.of_replicate(record, replicate, self._points)
+            child.tags["mlflow.parentRunId"] = cell_id
+            self._end(self._begin(child), child)
+        with tempfile.TemporaryDirectory() as folder:
+            picture = Path(folder) / "boundary.png"
+            draw_record(record, picture)
+            self._client.log_artifact(cell_id, str(picture))
+        self._end(cell_id, cell)
+
+    def _begin(self, run: "_Run") -> str:
+        info = self._client.create_run(
+            self._experiment, start_time=run.started_ms, tags=run.tags, run_name=run.name
+        ).info
+        entities = self._mlflow.entities
+        self._client.log_batch(
+            info.run_id,
+            metrics=[entities.Metric(name, value, run.ended_ms, step) for name, value, step in run.metrics],
+            params=[entities.Param(name, str(value)) for name, value in run.parameters.items()],
+        )
+        run_id: str = info.run_id
+        return run_id
+
+    def _end(self, run_id: str, run: "_Run") -> None:
+        self._client.set_terminated(run_id, "FINISHED", end_time=run.ended_ms)
+
+
+@dataclass
+class _Run:
+    """What one MLflow run says."""
+
+    name: str
+    parameters: dict[str, Any]
+    tags: dict[str, str]
+    metrics: list[tuple[str, float, int]]
+    started_ms: int
+    ended_ms: int
+
+    @classmethod
+    def of_cell(cls, record: Record, points: int) -> "_Run":
+        config = record.ingredients["config"]
+        curves = {name: _mean_curve(record, name) for name in CURVES}
+        alive = [epoch is None for epoch in record.summary["diverged_at"]]
+        run = cls._of(record, _cell_name(config), curves, points)
+        run.tags[KIND] = "cell"
+        run.metrics.append(("diverged_replicates", float(alive.count(False)), 0))
+        for name in CURVES:
+            values = [value for value in record.summary[name] if value is not None]
+            if values:
+                run.metrics += [(f"{name}_min", min(values), 0), (f"{name}_max", max(values), 0)]
+        return run
+
+    @classmethod
+    def of_replicate(cls, record: Record, replicate: int, points: int) -> "_Run":
+        config = record.ingredients["config"]
+        curves = {name: record.arrays[name][replicate] for name in CURVES}
+        run = cls._of(record, f"{_cell_name(config)}, replicate {replicate}", curves, points)
+        run.tags[KIND] = "replicate"
+        run.parameters["replicate"] = replicate
+        diverged_at = record.summary["diverged_at"][replicate]
+        if diverged_at is not None:
+            run.tags["circlemlp.diverged_at_epoch"] = str(diverged_at)
+        return run
+
+    @classmethod
+    def _of(cls, record: Record, name: str, curves: dict[str, Any], points: int) -> "_Run":
+        config, volatile = record.ingredients["config"], record.volatile
+        sizes = config["model"]["hidden_layer_sizes"]
+        parameters = {f"{group}.{key}": value for group, values in config.items() for key, value in values.items()}
+        started_ms = _milliseconds(volatile.get("started_at"))
+        return cls(
+            name=name,
+            parameters={
+                "architecture": architecture(sizes),
+                "n_parameters": record.summary["n_parameters"],
+                "numerics": record.ingredients["numerics"]["mode"],
+                **parameters,
+            },
+            tags={
+                IDENTITY: record.identity,
+                "circlemlp.data_digest": record.ingredients["data"],
+                "circlemlp.code_digest": record.ingredients["code"],
+                "mlflow.source.git.commit": str(volatile.get("commit")),
+                "circlemlp.dirty": str(volatile.get("dirty")),
+            },
+            metrics=[point for metric, curve in curves.items() for point in _points(metric, curve, points)],
+            started_ms=started_ms,
+            ended_ms=started_ms + round(1000 * volatile.get("wall_seconds", 0)),
+        )
+
+
+def _cell_name(config: dict[str, Any]) -> str:
+    name = f"{architecture(config['model']['hidden_layer_sizes'])} lr {config['optimizer']['learning_rate']:g}"
+    return name if config["data"]["shape"] == "quarter_circle" else f"{name} on {config['data']['shape']}"
+
+
+def _mean_curve(record: Record, name: str) -> Any:
+    """Average a curve over the replicates that did not diverge; all NaN where none is left."""
+    alive = record.arrays["diverged_at"] < 0
+    curves = record.arrays[name]
+    return curves[alive].mean(axis=0) if alive.any() else np.full(curves.shape[1], np.nan)
+
+
+def _points(metric: str, curve: Any, points: int) -> list[tuple[str, float, int]]:
+    """Thin a curve; what is not finite is never logged."""
+    epochs = kept_epochs(len(curve) - 1, points)
+    return [(metric, float(curve[epoch]), int(epoch)) for epoch in epochs if np.isfinite(curve[epoch])]
+
+
+def _milliseconds(started_at: str | None) -> int:
+    return 0 if started_at is None else round(datetime.fromisoformat(started_at).timestamp() * 1000)
+
+
+def all_stores(config: Config) -> list[Store]:
+    """Return the store of records and the records inside results."""
+    return [Store(Path(config.paths.records)), *exported_stores()]
+
+
+def follow(config: Config) -> None:
+    """Index records as they appear, until standard input ends; then index what is left."""
+    index = Index(config.tracking)
+    ended = False
+    while not ended:
+        ended = bool(select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0])
+        while index.bring_up_to_date([Store(Path(config.paths.records))], limit=1):
+            pass
+
+
+def serve(tracking: Tracking) -> None:
+    """Become the MLflow server, on the loopback interface alone."""
+    assert tracking.database is not None
+    uri = f"sqlite:///{Path(tracking.database).absolute()}"
+    where = ["--host", "127.0.0.1", "--port", str(tracking.port)]
+    print(f"http://127.0.0.1:{tracking.port}", flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *where])
+
+
+if __name__ == "__main__":
+    os.chdir(PROJECT)
+    follow(Config.model_validate_json(sys.argv[1]))
