@@ -15,11 +15,14 @@ def relu(scores: Floats, zeros: Floats) -> None:
     np.maximum(scores, zeros, out=scores)
 
 
-def relu_backward(delta: Floats, activations: Floats, active: NDArray[np.bool_]) -> None:
+def relu_backward(delta: Floats, activations: Floats, zeros: Floats, active: NDArray[np.bool_], slope: Floats) -> None:
     """Multiply the error by the slope 1[s > 0], in place.
 
     ``activations`` are h = max(s, 0), and h > 0 exactly where s > 0. At s = 0 the slope is taken as 0.
-    ``active`` is a workspace of the same shape.
+    ``zeros``, ``active`` and ``slope`` are of the same shape, the last two as workspaces: plain copies
+    between them, because NumPy allocates a buffer to compare or multiply operands of unlike types or strides.
     """
-    np.greater(activations, 0, out=active)
-    np.multiply(delta, active, out=delta)
+    np.copyto(slope, activations)
+    np.greater(slope, zeros, out=active)
+    np.copyto(slope, active)
+    np.multiply(delta, slope, out=delta)

@@ -10,6 +10,8 @@ Both are computed through e = exp(-|z|), which cannot overflow. No probability i
 clipped, and small losses and errors keep their relative precision.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -33,12 +35,12 @@ class LogisticLoss:
     """
 
     def __init__(self, shape: tuple[int, int], dtype: DTypeLike) -> None:
-        self._margin, self._decay, self._one_plus_decay = (np.empty(shape, dtype) for _ in range(3))
-        self._loss, self._scratch = (np.empty(shape, dtype) for _ in range(2))
+        self._signs, self._margin, self._decay, self._one_plus_decay = (np.empty(shape, dtype) for _ in range(4))
+        self._loss, self._scratch, self._mask = (np.empty(shape, dtype) for _ in range(3))
         self._zeros = np.zeros(shape, dtype)
         self._flag, self._answer = (np.empty(shape, bool) for _ in range(2))
+        self._terms = np.empty(shape, np.float64)
         self._sums = np.empty(shape[0], np.float64)
-        self._counts = np.empty(shape[0], np.int64)
 
     def evaluate(self, logits: Floats, signs: Floats) -> None:
         """Take in a tile: the methods below speak of the tile last taken in.
@@ -49,8 +51,9 @@ class LogisticLoss:
         signs : ndarray of shape (columns,) or (replicates, columns)
             The labels as 2y - 1.
         """
-        self._logits, self._signs = logits, signs
-        np.multiply(logits, signs, out=self._margin)
+        self._logits = logits
+        np.copyto(self._signs, signs)
+        np.multiply(logits, self._signs, out=self._margin)
         np.abs(self._margin, out=self._decay)
         np.negative(self._decay, out=self._decay)
         np.exp(self._decay, out=self._decay)
@@ -73,14 +76,14 @@ class LogisticLoss:
         np.multiply(loss, e, out=loss)
         np.subtract(u, 1, out=scratch)
         np.equal(scratch, self._zeros, out=self._flag)
-        np.add(scratch, self._flag, out=scratch)
+        np.copyto(self._mask, self._flag)
+        np.add(scratch, self._mask, out=scratch)
         np.divide(loss, scratch, out=loss)
-        np.multiply(e, self._flag, out=scratch)
+        np.multiply(e, self._mask, out=scratch)
         np.add(loss, scratch, out=loss)
         np.minimum(self._margin, self._zeros, out=scratch)
         np.subtract(loss, scratch, out=loss)
-        np.add.reduce(loss, axis=-1, dtype=np.float64, out=self._sums)
-        np.add(total, self._sums, out=total)
+        self._add_sums(loss, total)
 
     def top_error(self, scale: float, delta: Floats) -> None:
         """Write the top error, (p - y) * scale, to ``delta`` of shape (replicates, columns).
@@ -94,7 +97,7 @@ class LogisticLoss:
         np.multiply(delta, self._signs, out=delta)
         np.multiply(delta, -scale, out=delta)
 
-    def add_correct(self, total: NDArray[np.int64]) -> None:
+    def add_correct(self, total: NDArray[np.float64]) -> None:
         """Add each replicate's number of right answers to ``total`` of shape (replicates,).
 
         The answer is 1 where s > 0, so a logit of exactly 0 answers 0.
@@ -102,5 +105,10 @@ class LogisticLoss:
         np.greater(self._logits, self._zeros, out=self._answer)
         np.greater(self._signs, self._zeros, out=self._flag)
         np.equal(self._answer, self._flag, out=self._flag)
-        np.add.reduce(self._flag, axis=-1, dtype=np.int64, out=self._counts)
-        np.add(total, self._counts, out=total)
+        self._add_sums(self._flag, total)
+
+    def _add_sums(self, terms: NDArray[Any], total: NDArray[np.float64]) -> None:
+        """Add sums over samples to ``total``, in float64 whatever the terms are."""
+        np.copyto(self._terms, terms)
+        np.add.reduce(self._terms, axis=-1, out=self._sums)
+        np.add(total, self._sums, out=total)

@@ -14,8 +14,11 @@ from circlemlp.core.activations import relu, relu_backward
 from circlemlp.core.loss import LogisticLoss
 from circlemlp.core.parameters import Floats, Layout
 
-TILE_BYTES = 3 * 2**19
-"""How much activations and errors of one tile may take: about a core's second-level cache."""
+TILE_BYTES, MOST_COLUMNS = 5 * 2**19, 2560
+"""How much activations and errors of one tile may take, and its most samples.
+
+Measured: smaller tiles keep closer to the processor, larger ones share each NumPy call's fixed cost.
+"""
 
 
 def columns_per_tile(layout: Layout, dtype: DTypeLike) -> int:
@@ -26,7 +29,7 @@ def columns_per_tile(layout: Layout, dtype: DTypeLike) -> int:
     """
     nodes = sum(2 * size + 1 for size in layout.layer_sizes[1:])
     columns = TILE_BYTES // (nodes * np.dtype(dtype).itemsize)
-    return int(np.clip(columns // 64 * 64, 64, 2048))
+    return int(np.clip(columns // 64 * 64, 64, MOST_COLUMNS))
 
 
 def augment(x: NDArray[np.float64], dtype: DTypeLike) -> Floats:
@@ -40,8 +43,9 @@ def augment(x: NDArray[np.float64], dtype: DTypeLike) -> Floats:
 class _Tile:
     """Workspaces for one number of columns, layer by layer.
 
-    ``inputs[l]`` is what layer l multiplies, with its row of ones; ``outputs[l]`` is the same memory as
-    ``inputs[l + 1]`` without that row; ``delta[l]`` is the error of layer l's scores.
+    Layers count from 0, the lowest hidden one. ``outputs[l]`` are its activations, or the logits at the top;
+    ``inputs[l]`` is the same memory with the row of ones below, as the next layer takes it; ``delta[l]`` is
+    the error of its scores.
     """
 
     inputs: list[Floats]
@@ -49,6 +53,7 @@ class _Tile:
     delta: list[Floats]
     zeros: list[Floats]
     active: list[NDArray[np.bool_]]
+    slope: list[Floats]
     loss: LogisticLoss
 
 
@@ -72,8 +77,8 @@ class Network:
         self.parameters = parameters
         self.gradient = np.zeros_like(parameters)
         self._matrices = layout.matrices(parameters)
-        self._gradients = layout.matrices(self.gradient)
-        self._products = layout.matrices(np.empty_like(parameters))
+        self._tile_gradient = np.empty_like(parameters)
+        self._tile_gradients = layout.matrices(self._tile_gradient)
         self._column = np.empty((len(parameters), layout.layer_sizes[1], 1), parameters.dtype)
         self._tiles: dict[int, _Tile] = {}
 
@@ -85,20 +90,20 @@ class Network:
         """
         if columns not in self._tiles:
             replicates, dtype = len(self.parameters), self.parameters.dtype
-            sizes = self.layout.layer_sizes[1:]
+            *hidden, top = self.layout.layer_sizes[1:]
 
-            def blocks(extra_rows: int) -> list[Floats]:
-                return [np.ones((replicates, size + extra_rows, columns), dtype) for size in sizes]
+            def blocks(sizes: list[int], value: float) -> list[Floats]:
+                return [np.full((replicates, size, columns), value, dtype) for size in sizes]
 
-            inputs, delta, zeros = blocks(1), blocks(0), blocks(0)
-            for block in zeros:
-                block.fill(0)
+            inputs = blocks([size + 1 for size in hidden], 1)
+            zeros = blocks(hidden, 0)
             self._tiles[columns] = _Tile(
-                inputs=inputs[:-1],
-                outputs=[block[:, :-1] for block in inputs],
-                delta=delta,
+                inputs=inputs,
+                outputs=[*(block[:, :-1] for block in inputs), *blocks([top], 0)],
+                delta=blocks([*hidden, top], 0),
                 zeros=zeros,
                 active=[np.empty(block.shape, bool) for block in zeros],
+                slope=blocks(hidden, 0),
                 loss=LogisticLoss((replicates, columns), dtype),
             )
         return self._tiles[columns]
@@ -145,32 +150,33 @@ class Network:
         for layer in range(top, -1, -1):
             delta = tile.delta[layer]
             if layer:
-                below, product = tile.inputs[layer - 1], self._products[layer]
-                np.matmul(delta, np.swapaxes(below, -1, -2), out=product)  # dJ/d[W^l | b^l] = delta^l h^(l-1)'
-                np.add(self._gradients[layer], product, out=self._gradients[layer])
+                below = np.swapaxes(tile.inputs[layer - 1], -1, -2)
+                np.matmul(delta, below, out=self._tile_gradients[layer])  # dJ/d[W^l | b^l] = delta^l h^(l-1)'
                 self._propagate(tile, layer)
             else:
-                self._add_bottom_gradient(delta, x)
+                self._bottom_gradient(delta, x)
+        np.add(self.gradient, self._tile_gradient, out=self.gradient)
 
-    def _add_bottom_gradient(self, delta: Floats, x: Floats) -> None:
+    def _bottom_gradient(self, delta: Floats, x: Floats) -> None:
         """dJ/d[W^1 | b^1] = delta^1 x', a column at a time.
 
         The inputs are so few that a matrix-vector product for each is twice as fast as one matrix product.
         """
         for feature in range(x.shape[-2]):
             np.matmul(delta, x[..., feature, :, np.newaxis], out=self._column)
-            column = self._gradients[0][:, :, feature, np.newaxis]
-            np.add(column, self._column, out=column)
+            np.copyto(self._tile_gradients[0][:, :, feature, np.newaxis], self._column)
 
     def _propagate(self, tile: _Tile, layer: int) -> None:
         """delta^(l-1) = (W^l' delta^l) * 1[s^(l-1) > 0]."""
         weights, delta = self._matrices[layer][:, :, :-1], tile.delta[layer]
         below = tile.delta[layer - 1]
         if layer == len(self._matrices) - 1:
-            np.multiply(np.swapaxes(weights, -1, -2), delta, out=below)  # an outer product: one top node
+            # One top node: an outer product, which einsum forms without the buffers of a broadcast multiply.
+            np.einsum("ri,rt->rit", weights[:, 0], delta[:, 0], out=below)
         else:
             np.matmul(np.swapaxes(weights, -1, -2), delta, out=below)
-        relu_backward(below, tile.outputs[layer - 1], tile.active[layer - 1])
+        hidden = layer - 1
+        relu_backward(below, tile.outputs[hidden], tile.zeros[hidden], tile.active[hidden], tile.slope[hidden])
 
     def logits(self, x: NDArray[np.float64]) -> Floats:
         """Return the logits of samples x of shape (n, features): shape (replicates, n)."""

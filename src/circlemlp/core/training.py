@@ -131,7 +131,7 @@ class Trainer:
         if batch_size is not None:
             self._shuffler = _Shuffler(self._train, replicates, batch_size, columns, seed)
         self._loss = np.zeros(len(replicates), np.float64)
-        self._correct = np.zeros(len(replicates), np.int64)
+        self._correct = np.zeros(len(replicates), np.float64)
 
     def _batches(self) -> Iterator[tuple[int, Iterator[tuple[Floats, Floats]]]]:
         if self._shuffler is None:

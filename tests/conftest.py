@@ -1,0 +1,112 @@
+"""What tests share: pinned kernels, and copies of the project to run commands in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from circlemlp import numerics
+
+numerics.pin(numerics.resolve("auto"))  # before anything imports NumPy
+
+SOURCE = Path(__file__).resolve().parents[1]
+
+
+class Project:
+    """A copy of the project under version control, and commands run in it as a person would."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(folder / "src"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+            **environment,
+        }
+
+    def start(self, *command: str, **options) -> subprocess.Popen:
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def run(self, *command: str, code: int = 0, timeout: float = 300) -> subprocess.CompletedProcess:
+        process = self.start(*command)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+        assert process.returncode == code, f"{command}: exit code {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def train(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
+        return self.run("python", "pipelines/train.py", *arguments, code=code)
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments).stdout.strip()
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "test")
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.folder / path).read_text()
+        assert old in text
+        (self.folder / path).write_text(text.replace(old, new))
+
+    def records(self) -> set[str]:
+        return {path.name for path in (self.folder / "runs").glob("?" * 64)}
+
+    def states(self, done: subprocess.CompletedProcess) -> list[str]:
+        """Return the last words of a table's lines: trained, already there, or why not."""
+        return [line.split("of ")[1].split(" ", 2)[2].strip() for line in done.stdout.splitlines() if " of " in line]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh copy of the working tree, committed, with nothing generated yet."""
+    folder = tmp_path / "project"
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=SOURCE,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")
+    for name in filter(None, tracked):
+        if (SOURCE / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / name, folder / name)
+    copy = Project(folder)
+    copy.git("init", "--quiet", "--initial-branch", "main")
+    copy.commit()
+    return copy
+
+
+TINY = (
+    "data.n_train=60",
+    "data.n_validation=40",
+    "data.file=data/tiny.npz",
+    "training.epochs=4",
+    "training.replicates=2",
+    "tracking=none",
+)
+"""Overrides that make any cell take milliseconds."""
+
+
+@pytest.fixture
+def tiny(project: Project) -> Project:
+    """A project whose data set for ``TINY`` is there."""
+    project.run("python", "pipelines/generate.py", *TINY)
+    return project

@@ -1,0 +1,73 @@
+import mpmath
+import numpy as np
+import pytest
+import sympy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from circlemlp.core.loss import LogisticLoss, signs_of_labels
+
+
+def evaluate(logit, label, dtype):
+    """Return the loss and the top error of one sample."""
+    loss = LogisticLoss((1, 1), dtype)
+    loss.evaluate(np.array([[logit]], dtype), signs_of_labels(np.array([label], np.uint8), dtype))
+    total, delta = np.zeros(1), np.empty((1, 1), dtype)
+    loss.add_losses(total)
+    loss.top_error(1.0, delta)
+    return total[0], delta[0, 0]
+
+
+logits = st.floats(-1e4, 1e4) | st.floats(-40, 40) | st.floats(-1e-3, 1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@given(logit=logits, label=st.sampled_from([0, 1]))
+def test_loss_and_top_error_agree_with_50_digits(dtype, logit, label):
+    s = float(np.dtype(dtype).type(logit))
+    info = np.finfo(dtype)
+    with mpmath.workdps(50):
+        z = mpmath.mpf(s) * (2 * label - 1)
+        loss = mpmath.log1p(mpmath.exp(-z))
+        error = -(2 * label - 1) / (1 + mpmath.exp(z))
+        for computed, exact in zip(evaluate(s, label, dtype), (loss, error), strict=True):
+            assert abs(mpmath.mpf(float(computed)) - exact) <= 5 * info.eps * abs(exact) + 4 * float(info.tiny)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("logit", [0.0, -0.0, 1e4, -1e4, 88.8, -88.8, 745.2, -745.2])
+def test_extreme_logits_give_finite_numbers(dtype, logit):
+    assert np.isfinite([evaluate(logit, label, dtype) for label in (0, 1)]).all()
+
+
+def test_the_top_error_is_the_symbolic_derivative_of_the_loss():
+    s, y = sympy.symbols("s y", real=True)
+    negative_log_likelihood = sympy.log(1 + sympy.exp(s)) - y * s
+    p = 1 / (1 + sympy.exp(-s))
+    assert sympy.simplify(sympy.diff(negative_log_likelihood, s) - (p - y)) == 0
+    for label in (0, 1):
+        derivative = sympy.lambdify(s, sympy.diff(negative_log_likelihood, s).subs(y, label))
+        for logit in (-3.0, -0.5, 0.0, 0.25, 4.0):
+            assert evaluate(logit, label, "float64")[1] == pytest.approx(derivative(logit), rel=1e-14)
+
+
+def test_the_sign_form_is_the_loss_of_the_derivation():
+    s = sympy.symbols("s", real=True)
+    for label in (0, 1):
+        z = (2 * label - 1) * s
+        difference = sympy.log(1 + sympy.exp(-z)) - (sympy.log(1 + sympy.exp(s)) - label * s)
+        for value in (-2, 0, 3):
+            assert sympy.simplify(difference.subs(s, value).evalf(30)) == pytest.approx(0, abs=1e-25)
+
+
+def test_sums_and_counts_are_per_replicate():
+    logits = np.array([[2.0, -1.0, 0.0], [-2.0, 1.0, 0.0]])
+    loss = LogisticLoss((2, 3), "float64")
+    loss.evaluate(logits, signs_of_labels(np.array([1, 0, 0], np.uint8), "float64"))
+    total, correct = np.zeros(2), np.zeros(2)
+    loss.add_losses(total)
+    loss.add_correct(correct)
+    np.testing.assert_allclose(
+        total, [np.log1p(np.exp([-2, -1, 0])).sum(), np.log1p(np.exp([2, 1, 0])).sum()], rtol=1e-15
+    )
+    np.testing.assert_array_equal(correct, [3, 1])  # a logit of exactly 0 answers 0, which is right here
