@@ -1,6 +1,7 @@
 """What tests share: pinned kernels, and copies of the project to run commands in."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,8 +70,8 @@ class Project:
         return {path.name for path in (self.folder / "runs").glob("?" * 64)}
 
     def states(self, done: subprocess.CompletedProcess) -> list[str]:
-        """Return the last words of a table's lines: trained, already there, or why not."""
-        return [line.split("of ")[1].split(" ", 2)[2].strip() for line in done.stdout.splitlines() if " of " in line]
+        """Return what a table says of each cell that has a record: ``trained`` or ``already there``."""
+        return re.findall(r"\b[0-9a-f]{12} (trained|already there)", done.stdout)
 
 
 @pytest.fixture

@@ -99,8 +99,12 @@ def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8.6, 4.2), layout="constrained")
     axes = figure.subplots()
     names = [best.cell.architecture for best in comparison.best]
+    finished = replicates.dropna(subset="validation_loss")
+    if finished.empty:
+        axes.set_title("every replicate diverged")
+        return figure
     sns.lineplot(
-        replicates.dropna(subset="validation_loss"),
+        finished,
         x="learning_rate",
         y="validation_loss",
         hue="architecture",
@@ -134,13 +138,21 @@ def heatmap(comparison: Comparison) -> Figure:
     )
     figure = Figure(figsize=(10.5, 1.3 + 0.62 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, value, cmap, norm, fmt in (
-        (left, "accuracy", "viridis", None, ".4f"),
-        (right, "loss", "viridis_r", LogNorm(), ".4f"),
-    ):
-        grid = table.pivot_table(index="architecture", columns="learning rate", values=value).loc[names]
+    for axes, value, cmap in ((left, "accuracy", "viridis"), (right, "loss", "viridis_r")):
+        grid = table.pivot(index="architecture", columns="learning rate", values=value).loc[names]
+        if not grid.notna().any(axis=None):
+            axes.set_title("every replicate diverged")
+            continue
         sns.heatmap(
-            grid, annot=True, fmt=fmt, cmap=cmap, norm=norm, linewidths=1.5, annot_kws={"size": 9}, ax=axes, cbar=False
+            grid,
+            annot=True,
+            fmt=".4f",
+            cmap=cmap,
+            norm=LogNorm() if value == "loss" else None,
+            linewidths=1.5,
+            annot_kws={"size": 9},
+            ax=axes,
+            cbar=False,
         )
         axes.grid(False)
         axes.set(title=f"mean validation {value}", xlabel="learning rate", ylabel="")
@@ -149,7 +161,7 @@ def heatmap(comparison: Comparison) -> Figure:
         for best in comparison.best:
             column = list(grid.columns).index(best.cell.learning_rate)
             axes.add_patch(_frame(column, names.index(best.cell.architecture)))
-    left.set_yticklabels(names, rotation=0)
+        axes.set_yticklabels(names, rotation=0)
     return figure
 
 

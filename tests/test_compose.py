@@ -1,0 +1,94 @@
+import pytest
+from conftest import SOURCE
+
+from circlemlp.compose import compose_jobs
+from circlemlp.errors import ConfigError
+
+
+def error_of(*arguments):
+    with pytest.raises(ConfigError) as error:
+        compose_jobs(arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_an_unknown_key_is_answered_with_the_nearest():
+    assert "trainng.epochs=5: there is no such key; the nearest known key is training.epochs" in error_of(
+        "trainng.epochs=5"
+    )
+    assert "the nearest known key is optimizer.learning_rate" in error_of("optimizer.learnig_rate=0.1")
+
+
+def test_an_added_key_is_unknown_too():
+    assert "foo=1: there is no such key" in error_of("+foo=1")
+
+
+def test_an_unknown_choice_is_answered_with_the_nearest():
+    assert error_of("model=mlp_63").startswith("model=mlp_63: must be one of mlp_128, mlp_128_64, mlp_64, mlp_64_32")
+    assert "the nearest is smoke" in error_of("experiment=smok")
+    assert "model=mlp_6: must be one of" in error_of("-m", "model=mlp_64,mlp_6")
+
+
+def test_a_bad_value_anywhere_in_a_sweep_stops_it():
+    assert "optimizer.learning_rate=-1: must be a number above 0" in error_of("-m", "optimizer.learning_rate=0.1,-1")
+
+
+def test_several_values_need_a_sweep():
+    assert "add -m" in error_of("optimizer.learning_rate=0.1,0.2")
+
+
+def test_a_key_of_another_shape():
+    assert error_of("data=disk", "data.inner_radius=0.1") == "data.inner_radius=0.1: the chosen data has no such key"
+
+
+@pytest.mark.parametrize("nonsense", ["a=b=c[", "title=${nope}", "data=null", "+model=mlp_64", "hydra/launcher=foo"])
+def test_nonsense_ends_in_one_line(nonsense):
+    assert error_of(nonsense)
+
+
+def test_scientific_notation_is_a_number():
+    for text in ("1e-5", "1.0e-5", "0.00001"):
+        assert compose_jobs([f"optimizer.learning_rate={text}"]).jobs[0].config.optimizer.learning_rate == 1e-5
+
+
+def test_questions_are_left_to_hydra():
+    assert compose_jobs(["--help"]) is None
+    assert compose_jobs(["--cfg", "job"]) is None
+
+
+def test_a_sweep_is_the_product_of_its_axes():
+    command = compose_jobs(["-m", "model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01"])
+    assert command.complete
+    assert [(tuple(j.config.model.hidden_layer_sizes), j.config.optimizer.learning_rate) for j in command.jobs] == [
+        ((64,), 0.001),
+        ((64,), 0.01),
+        ((64, 32), 0.001),
+        ((64, 32), 0.01),
+    ]
+
+
+def test_the_command_line_replaces_an_axis_of_an_experiment():
+    command = compose_jobs(["-m", "experiment=architectures_by_learning_rate", "optimizer.learning_rate=0.5"])
+    assert [job.config.optimizer.learning_rate for job in command.jobs] == [0.5] * 4
+
+
+def test_the_experiment_of_the_pipeline_is_the_one_it_should_be():
+    jobs = compose_jobs(["-m", "experiment=architectures_by_learning_rate"]).jobs
+    assert len(jobs) == 28
+    assert {job.config.optimizer.learning_rate for job in jobs} == {1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1}
+    assert {tuple(job.config.model.hidden_layer_sizes) for job in jobs} == {(64,), (128,), (64, 32), (128, 64)}
+    for job in jobs:
+        assert job.config.training.model_dump() == {
+            "epochs": 1000,
+            "batch_size": None,
+            "dtype": "float32",
+            "replicates": 10,
+            "seed": 0,
+        }
+        assert (job.config.data.n_train, job.config.data.n_validation, job.config.data.seed) == (5000, 2000, 2024)
+
+
+@pytest.mark.parametrize("group", ["data", "model", "optimizer", "training", "tracking"])
+def test_every_shipped_choice_composes(group):
+    for path in (SOURCE / "conf" / group).glob("*.yaml"):
+        assert compose_jobs([f"{group}={path.stem}"]).jobs

@@ -1,0 +1,109 @@
+import copy
+
+import pytest
+import yaml
+from conftest import SOURCE
+
+from circlemlp.config import allowed, known_keys, parse
+from circlemlp.errors import ConfigError
+
+CHOSEN = {
+    "data": "quarter_circle",
+    "model": "mlp_64",
+    "optimizer": "adam",
+    "training": "full_batch",
+    "tracking": "mlflow",
+}
+
+
+def shipped():
+    """Return the shipped configuration, as Hydra would compose it by default."""
+    root = yaml.safe_load((SOURCE / "conf/config.yaml").read_text())
+    groups = {g: yaml.safe_load((SOURCE / f"conf/{g}/{name}.yaml").read_text()) for g, name in CHOSEN.items()}
+    return {key: value for key, value in (root | groups).items() if key not in ("defaults", "hydra")}
+
+
+def changed(key, value):
+    values = copy.deepcopy(shipped())
+    *sections, last = key.split(".")
+    inner = values
+    for section in sections:
+        inner = inner[section]
+    inner[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("optimizer.learning_rate", -1, "optimizer.learning_rate=-1: must be a number above 0 and at most 10"),
+        ("optimizer.learning_rate", 0, "above 0"),
+        ("optimizer.learning_rate", "1e-5x", "optimizer.learning_rate=1e-5x: must be a number"),
+        ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate=nan: must be a number"),
+        ("optimizer.beta_2", 1.0, "optimizer.beta_2=1.0: must be a number at least 0 and below 1"),
+        ("optimizer.epsilon", 0.0, "optimizer.epsilon=0.0: must be a number above 0"),
+        ("model.hidden_layer_sizes", [64, 0], "model.hidden_layer_sizes[1]=0: must be a list"),
+        ("model.hidden_layer_sizes", [], "model.hidden_layer_sizes=[]: must be a list of one or more"),
+        ("model.hidden_layer_sizes", 64, "model.hidden_layer_sizes=64: must be a list"),
+        ("model.hidden_layer_sizes", [6.5], "model.hidden_layer_sizes[0]=6.5: must be a list"),
+        ("data.n_train", 0, "data.n_train=0: must be a whole number at least 1"),
+        ("data.label_noise", 0.5, "data.label_noise=0.5: must be a number at least 0 and below 0.5"),
+        ("data.seed", -1, "data.seed=-1: must be a whole number at least 0"),
+        ("data.shape", "square", "data.shape=square: must be one of quarter_circle, disk, rings"),
+        ("data.inner_radius", 0.1, "data.inner_radius=0.1: the chosen data has no such key"),
+        ("training.batch_size", 0, "training.batch_size=0: must be null, or a whole number at least 1"),
+        ("training.epochs", True, "training.epochs=True: must be a whole number"),
+        ("training.dtype", "float16", "training.dtype=float16: must be one of float32, float64"),
+        ("training.epoch", 5, "training.epoch=5: there is no such key; the nearest known key is training.epochs"),
+        ("numerics", "fast", "numerics=fast: must be one of auto, portable, native"),
+        ("training", 3, "training=3: must be a section of keys"),
+        ("model._target_", "os.system", "model._target_=os.system: there is no such key"),
+    ],
+)
+def test_what_is_not_allowed_ends_in_one_line(key, value, says):
+    with pytest.raises(ConfigError) as error:
+        parse(changed(key, value))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named():
+    values = shipped()
+    del values["optimizer"]["beta_1"]
+    with pytest.raises(ConfigError, match="optimizer.beta_1: is missing"):
+        parse(values)
+
+
+def test_rings_must_lie_in_order():
+    rings = yaml.safe_load((SOURCE / "conf/data/rings.yaml").read_text())
+    values = shipped() | {"data": rings | {"inner_radius": 0.95}}
+    with pytest.raises(ConfigError, match=r"data.inner_radius=0.95: must be below data.outer_radius=0.9"):
+        parse(values)
+
+
+def test_null_is_the_full_batch():
+    assert parse(changed("training.batch_size", None)).training.batch_size is None
+
+
+def test_labels_and_places_do_not_decide_a_result():
+    base = parse(shipped()).deciding()
+    for key, value in (("title", "x"), ("data.file", "y.npz"), ("paths.records", "z"), ("tracking.port", 1)):
+        assert parse(changed(key, value)).deciding() == base
+    for key, value in (("data.seed", 1), ("training.replicates", 2), ("optimizer.epsilon", 1e-7)):
+        assert parse(changed(key, value)).deciding() != base
+
+
+def test_numbers_that_are_equal_are_one_configuration():
+    assert parse(changed("data.radius", 1)).deciding() == parse(changed("data.radius", 1.0)).deciding()
+
+
+def test_every_key_says_what_it_may_be():
+    for key in known_keys():
+        assert allowed(key)
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "conf").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_opens_with_the_command_that_runs_it(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("# python pipelines/")
+    assert "_target_" not in path.read_text()

@@ -1,0 +1,198 @@
+"""The pipeline, as DVC runs it: on the smoke experiment, in fresh copies of the project."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Project
+
+SMOKE = "architectures_by_learning_rate", "smoke"
+
+
+@pytest.fixture
+def smoke(project):
+    """A project whose pipeline runs the smoke experiment."""
+    project.edit("dvc.yaml", "experiment: architectures_by_learning_rate", "experiment: smoke")
+    project.edit("dvc.yaml", "data: data/quarter_circle.npz", "data: data/smoke.npz")
+    (project.folder / "dvc.lock").unlink(missing_ok=True)
+    project.commit()
+    return project
+
+
+def repro(project):
+    return project.run("dvc", "repro").stdout
+
+
+def clone(project, folder, **environment):
+    subprocess.run(["git", "clone", "--quiet", project.folder, folder], check=True, capture_output=True)
+    return Project(folder, **environment)
+
+
+def trained(output):
+    return output.count(" trained")
+
+
+def test_a_fresh_clone_elsewhere_gives_the_same_bytes(smoke, tmp_path):
+    repro(smoke)
+    smoke.commit()
+    assert smoke.git("status", "--porcelain") == ""
+    home = tmp_path / "somebody else"
+    home.mkdir()
+    elsewhere = clone(
+        smoke,
+        tmp_path / "another folder" / "deeper",
+        HOME=str(home),
+        USER="somebody",
+        LOGNAME="somebody",
+        TZ="Asia/Kathmandu",
+        LANG="de_DE.UTF-8",
+        LC_ALL="C",
+        PYTHONHASHSEED="12345",
+        OPENBLAS_NUM_THREADS="2",
+    )
+    assert not (elsewhere.folder / "results").is_dir() or not list((elsewhere.folder / "results").glob("*/records"))
+    output = repro(elsewhere)
+    assert trained(output) == 6
+    assert elsewhere.git("status", "--porcelain") == ""
+    tracked = elsewhere.git("ls-files").splitlines()
+    for name in ("dvc.lock", "reports/report.md", "reports/metrics.json", "reports/figures/boundaries.svg"):
+        assert name in tracked
+    assert (elsewhere.folder / "reports/report.html").read_bytes() == (
+        smoke.folder / "reports/report.html"
+    ).read_bytes()
+
+
+def test_only_what_changed_runs_again(smoke):
+    assert trained(repro(smoke)) == 6
+    again = repro(smoke)
+    assert "Data and pipelines are up to date." in again
+    assert "Running stage" not in again
+    assert smoke.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+
+    smoke.edit("conf/model/mlp_64.yaml", "[64]", "[48]")
+    output = repro(smoke)
+    assert (trained(output), output.count(" already there")) == (3, 3)
+    assert "2-48-1" in (smoke.folder / "reports/report.md").read_text()
+
+    smoke.edit("conf/experiment/smoke.yaml", "0.001,0.01,0.1", "0.001,0.01,0.1,0.2")
+    output = repro(smoke)
+    assert (trained(output), output.count(" already there")) == (2, 6)
+
+    smoke.edit("conf/model/mlp_64.yaml", "[48]", "[64]")
+    smoke.edit("conf/experiment/smoke.yaml", "0.001,0.01,0.1,0.2", "0.001,0.01,0.1")
+    assert trained(repro(smoke)) == 0
+
+
+def test_the_pipeline_and_a_sweep_by_hand_share_their_cells(smoke):
+    smoke.run("python", "pipelines/generate.py", "experiment=smoke")
+    by_hand = smoke.train("-m", "experiment=smoke", "model=mlp_64", "tracking=none", "paths.results=null")
+    assert trained(by_hand.stdout) == 3
+    assert trained(repro(smoke)) == 3
+    after = smoke.train("-m", "experiment=smoke", "tracking=none", "paths.results=null")
+    assert trained(after.stdout) == 0
+    # The records that come with the results are as good as those in the store.
+    shutil.rmtree(smoke.folder / "runs")
+    after = smoke.train("-m", "experiment=smoke", "tracking=none", "paths.results=null")
+    assert after.stdout.count(" already there") == 6
+
+
+def test_metrics_plots_and_experiments(smoke):
+    repro(smoke)
+    smoke.commit()
+    shown = json.loads(smoke.run("dvc", "metrics", "show", "--json").stdout)
+    metrics = shown[""]["data"]["reports/metrics.json"]["data"]
+    assert set(metrics) == {"2-64-1", "2-64-32-1"}
+    smoke.run("dvc", "plots", "show", "--out", "plots")
+    page = (smoke.folder / "plots/index.html").read_text()
+    assert "boundaries.svg" in page
+    assert "validation_loss" in page
+
+    # Another value of a conf file, without touching the committed one.
+    done = smoke.run("dvc", "exp", "run", "--set-param", "conf/model/mlp_64.yaml:hidden_layer_sizes=[32]")
+    assert trained(done.stdout) == 3
+    assert yaml.safe_load((smoke.folder / "conf/model/mlp_64.yaml").read_text()) == {"hidden_layer_sizes": [32]}
+    changes = json.loads(smoke.run("dvc", "metrics", "diff", "--json").stdout)
+    assert "2-32-1" in json.dumps(changes)
+    smoke.run("dvc", "plots", "diff", "--out", "plots")
+    assert "workspace" in (smoke.folder / "plots/index.html").read_text()
+    assert "conf/model/mlp_64.yaml" in smoke.run("dvc", "exp", "show", "--json").stdout
+
+
+def test_analytics_are_off(project):
+    assert project.run("dvc", "config", "core.analytics").stdout.strip() == "false"
+
+
+def test_the_index_is_served_on_the_loopback_interface_and_rebuilt_from_results_alone(smoke):
+    repro(smoke)
+    for path in smoke.folder.glob("mlflow.db*"):
+        path.unlink()
+    for folder in ("mlartifacts", "runs"):
+        shutil.rmtree(smoke.folder / folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = smoke.start("python", "pipelines/index.py", "--serve", f"tracking.port={port}", start_new_session=True)
+    try:
+        page, runs = wait_for(port), search(port)
+        assert "MLflow" in page
+        assert len(runs) == 6 * (1 + 3)
+        assert "2-64-32-1 lr 0.01" in {run["info"]["run_name"] for run in runs}
+        assert listening_addresses(port) == {"127.0.0.1"}
+    finally:
+        os.killpg(server.pid, 15)
+        server.communicate(timeout=60)
+
+
+def wait_for(port):
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read().decode()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def search(port):
+    def ask(path, **body):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        return json.load(urllib.request.urlopen(request, timeout=30))
+
+    experiments = ask("experiments/search", max_results=10)["experiments"]
+    (own,) = (e["experiment_id"] for e in experiments if e["name"] == "circlemlp")
+    return ask("runs/search", experiment_ids=[own], max_results=1000)["runs"]
+
+
+def listening_addresses(port):
+    """Return the addresses on which somebody listens on a port, from the kernel's own table."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            address, state = line.split()[1], line.split()[3]
+            where, number = address.split(":")
+            if state == "0A" and int(number, 16) == port:
+                found.add(socket.inet_ntoa(bytes.fromhex(where)[::-1]) if len(where) == 8 else where)
+    return found
+
+
+def test_no_stage_file_names_a_file_that_is_not_there(project):
+    stages = yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]
+    for stage in stages.values():
+        for dependency in stage["deps"]:
+            if "${" not in dependency:
+                assert (project.folder / dependency).exists(), dependency
+        for parameters in stage["params"]:
+            (path,) = parameters
+            assert "${" in path or (project.folder / path).exists(), path

@@ -1,0 +1,158 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from made_up import DATASET, GRID, made_up
+
+from circlemlp.boundary import median_replicate, probabilities, true_boundary
+from circlemlp.comparison import compare
+from circlemlp.core.data import Dataset
+from circlemlp.errors import UserError
+from circlemlp.records import Store
+from circlemlp.report import timing, write_report
+from circlemlp.results import Results, curves_table, export, kept_epochs, read, replicates_table
+
+
+def results_of(records):
+    return Results(
+        records, [f"python {i}" for i in range(len(records))], replicates_table(records), curves_table(records)
+    )
+
+
+def report(folder, records=GRID):
+    write_report(folder, "A title", results_of(records), DATASET)
+    return (folder / "report.md").read_text()
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        report(tmp_path / name)
+    files = [sorted(p for p in (tmp_path / name).rglob("*") if p.is_file()) for name in ("a", "b")]
+    assert [f.name for f in files[0]] == [f.name for f in files[1]]
+    assert len(files[0]) == 8
+    for one, other in zip(*files, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_it_says_what_was_run_and_what_came_out(tmp_path):
+    text = report(tmp_path)
+    assert "2 architectures, 3 learning rates (0.01, 0.03, 0.1), 3 replicates of each cell: 15 networks" in text
+    assert "40 training and 40 validation points" in text
+    assert "The lowest mean validation loss is that of **2-6-3-1** at learning rate 0.03: 0.2500" in text
+    assert "The best learning rate of 2-4-1, 0.1, is the highest of the grid: a better one may lie beyond it." in text
+    assert "1 of 15 networks diverged." in text
+    assert "| 2-6-3-1 | 43 | 0.1 | 0.9700 ± 0.0000 | 0.2050 ± 0.0635 | 1 of 3 |" in text
+    for i in range(5):
+        assert f"`python {i}`" in text
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "says"),
+    [
+        ([0.96, 0.97, 0.951], "Every architecture exceeds 95% validation accuracy"),
+        ([0.96, 0.97, 0.95], "0 of 1 architectures exceed 95% validation accuracy"),
+        ([0.96, None, 0.97], "0 of 1 architectures exceed 95% validation accuracy"),
+    ],
+)
+def test_the_claim_about_95_percent_is_looked_up(tmp_path, accuracies, says):
+    losses = [None if a is None else 0.1 for a in accuracies]
+    assert says in report(tmp_path, [made_up((4,), 0.1, losses, accuracies)])
+
+
+def test_a_cell_no_better_than_the_majority_is_named(tmp_path):
+    majority = max(DATASET.y_validation.mean(), 1 - DATASET.y_validation.mean())
+    records = [made_up((4,), 0.1, [0.2, 0.2]), made_up((4,), 0.01, [0.5, 0.5], [majority, majority])]
+    assert "no better than always giving the more frequent answer: 2-4-1 at 0.01." in report(tmp_path, records)
+
+
+def test_differences_are_claimed_only_where_supported(tmp_path):
+    apart = [made_up((4,), 0.1, [0.5, 0.51, 0.52]), made_up((5,), 0.1, [0.1, 0.11, 0.121])]
+    assert "2-5-1 is lower" in report(tmp_path / "apart", apart)
+    close = [made_up((4,), 0.1, [0.5, 0.6, 0.7]), made_up((5,), 0.1, [0.6, 0.5, 0.7])]
+    assert "not distinguishable" in report(tmp_path / "close", close)
+    single = [made_up((4,), 0.1, [0.5]), made_up((5,), 0.1, [0.1])]
+    text = report(tmp_path / "single", single)
+    assert "so none is claimed" in text
+    assert "±" not in text
+
+
+def test_a_cell_whose_replicates_all_diverged_still_has_a_report(tmp_path):
+    text = report(tmp_path, [made_up((4,), 0.1, [None, None])])
+    assert "none finished" in text
+    assert "2 of 2 networks diverged." in text
+    assert json.loads((tmp_path / "metrics.json").read_text())["2-4-1"]["validation_loss"] is None
+
+
+def test_the_page_loads_nothing(tmp_path):
+    report(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 4
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert not re.findall(r"<(script|link|iframe)|@import|url\(", page)
+    assert "<table>" in page
+
+
+def test_figures_hold_no_date_and_no_raster(tmp_path):
+    report(tmp_path)
+    for path in (tmp_path / "figures").iterdir():
+        assert "<dc:date>" not in path.read_text()
+        assert "data:image/png" not in path.read_text()
+
+
+def test_metrics_are_those_of_the_best_rates(tmp_path):
+    report(tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["2-6-3-1"]["best_learning_rate"] == 0.03
+    assert metrics["2-6-3-1"]["validation_loss"] == pytest.approx(0.25)
+
+
+def test_another_data_set_than_the_results_were_trained_on_is_refused(tmp_path):
+    other = Dataset(DATASET.x_train[:10], DATASET.y_train[:10], DATASET.x_validation, DATASET.y_validation)
+    with pytest.raises(UserError, match="not the one these results were trained on"):
+        write_report(tmp_path, "t", results_of(GRID), other)
+
+
+def test_results_read_back_and_damage_is_named(tmp_path):
+    folder = tmp_path / "results"
+    export(folder, [(["experiment=x", "model=y"], record) for record in GRID])
+    again = read(folder)
+    assert [r.identity for r in again.records] == [r.identity for r in GRID]
+    assert again.commands[0] == "python pipelines/train.py experiment=x model=y"
+    assert len(again.replicates) == 15
+    (folder / "records" / GRID[0].identity / "arrays.npz").write_bytes(b"")
+    with pytest.raises(UserError, match="the results are damaged"):
+        read(folder)
+    with pytest.raises(UserError, match="there are no results here"):
+        read(tmp_path / "nowhere")
+
+
+def test_times_are_told_where_they_are_known(tmp_path):
+    store = Store(tmp_path)
+    known = made_up((4,), 0.1, [0.3, 0.3], wall_seconds=1.2, cpu_seconds=1.1, started_at="2026-01-01", host="h")
+    store.save(known)
+    text = timing(compare([known, GRID[1]], ["a", "b"]), store)
+    assert "| 2-4-1 | 0.1 | 1.2 | 1.1 | 100.000 | 2026-01-01 on h |" in text
+    assert "not known here" in text
+
+
+def test_kept_epochs_have_both_ends():
+    assert list(kept_epochs(1000, 5)) == [0, 250, 500, 750, 1000]
+    assert list(kept_epochs(3, 50)) == [0, 1, 2, 3]
+
+
+def test_the_shown_replicate_is_the_median_of_those_that_finished():
+    assert median_replicate(made_up((4,), 0.1, [0.5, 0.1, 0.3])) == 2
+    assert median_replicate(made_up((4,), 0.1, [None, 0.1, 0.3])) == 1
+    assert median_replicate(made_up((4,), 0.1, [None, None])) in (0, 1)
+
+
+def test_probabilities_are_the_network_s():
+    import plain
+
+    record = made_up((4,), 0.1, [0.5, 0.1])
+    points = np.random.default_rng(0).uniform(size=(50, 2))
+    flat = record.arrays["parameters"][1].astype(float)
+    s, _ = plain.forward(plain.unflatten(flat, (2, 4, 1)), points)
+    np.testing.assert_allclose(probabilities(record, 1, points), 1 / (1 + np.exp(-s)), rtol=1e-5)
+    assert true_boundary(record).outer_radius == 1

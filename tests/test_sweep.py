@@ -1,0 +1,230 @@
+"""The training door, as a person uses it: real processes, real launchers, a real store."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import SOURCE, TINY
+
+GRID = ("model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01")
+
+
+def contents(project):
+    """Return the records without what varies between executions."""
+    found = {}
+    for identity in project.records():
+        folder = project.folder / "runs" / identity
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest["volatile"]
+        found[identity] = (manifest, (folder / "arrays.npz").read_bytes())
+    return found
+
+
+def test_both_launchers_write_the_same_records_and_find_each_other_s(tiny):
+    one = tiny.train("-m", *GRID, *TINY)
+    assert tiny.states(one) == ["trained"] * 4
+    basic = contents(tiny)
+    assert len(basic) == 4
+
+    again = tiny.train("-m", "hydra/launcher=joblib", *GRID, *TINY)
+    assert tiny.states(again) == ["already there"] * 4
+
+    for identity in basic:
+        (tiny.folder / "runs" / identity).rename(tiny.folder / identity)
+    tiny.train("-m", "hydra/launcher=joblib", *GRID, *TINY)
+    assert contents(tiny) == basic
+
+
+def test_a_single_cell_meets_the_sweep_in_the_store(tiny):
+    single = tiny.train("model=mlp_64", "optimizer.learning_rate=0.01", *TINY)
+    assert tiny.states(single) == ["trained"]
+    assert sorted(tiny.states(tiny.train("-m", *GRID, *TINY))) == ["already there", "trained", "trained", "trained"]
+    # A cell is its values: the same sizes by another way are the same cell.
+    same = tiny.train("model.hidden_layer_sizes=[64]", "optimizer.learning_rate=1e-2", *TINY)
+    assert tiny.states(same) == ["already there"]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("optimizer.learning_rate=-1", "error: optimizer.learning_rate=-1: must be a number above 0 and at most 10\n"),
+        ("model.hidden_layer_sizes=[64,0]", "error: model.hidden_layer_sizes[1]=0: must be a list of one or more"),
+        ("trainng.epochs=5", "error: trainng.epochs=5: there is no such key; the nearest known key is training.epochs"),
+    ],
+)
+@pytest.mark.parametrize("multirun", [(), ("-m",)])
+def test_bad_input_is_one_line_and_code_2_and_writes_nothing(project, override, says, multirun):
+    before = sorted(project.folder.rglob("*"))
+    done = project.train(*multirun, override, code=2)
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert sorted(p for p in project.folder.rglob("*") if "__pycache__" not in p.parts) == before
+
+
+def test_missing_data_is_one_line_that_names_the_remedy(project):
+    done = project.train(code=2)
+    assert done.stderr == (
+        "error: data/quarter_circle.npz: there is no such data file; "
+        "make it with: python pipelines/generate.py data=quarter_circle\n"
+    )
+    assert not (project.folder / "runs").exists()
+
+
+def test_a_corrupt_data_file_is_one_line(tiny):
+    path = tiny.folder / "data/tiny.npz"
+    whole = path.read_bytes()
+    for damaged in (whole[:200], b"", whole[:300] + b"\0\0\0\0" + whole[304:], b"PK"):
+        path.write_bytes(damaged)
+        done = tiny.train(*TINY, code=2)
+        assert done.stderr.startswith("error: data/tiny.npz: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_data_of_another_configuration_are_refused(tiny):
+    done = tiny.train(*TINY, "data.label_noise=0.1", code=2)
+    assert "holds data.label_noise=0.0, the configuration says 0.1" in done.stderr
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_failed_cell_does_not_stop_the_others_and_is_all_that_runs_again(tiny, launcher):
+    arguments = ("-m", f"hydra/launcher={launcher}", "model.hidden_layer_sizes=[8],[20000,20000],[9]", *TINY)
+    limited = ("bash", "-c", 'ulimit -v 6000000; exec python pipelines/train.py "$@"', "bash")  # kilobytes
+    done = tiny.run(*limited, *arguments, code=1)
+    assert "MemoryError" in done.stdout or "failed: " in done.stdout
+    assert "1 of 3 cells failed; the same command trains only those again" in done.stdout
+    assert tiny.states(done)[:2] == ["trained", "trained"]
+    assert len(tiny.records()) == 2
+    failed_again = tiny.run(*limited, *arguments, code=1)
+    assert tiny.states(failed_again)[:2] == ["already there", "already there"]
+
+
+def test_a_damaged_record_is_named_and_trained_again(tiny):
+    tiny.train("model=mlp_64", *TINY)
+    before = contents(tiny)
+    (identity,) = tiny.records()
+    (tiny.folder / "runs" / identity / "arrays.npz").write_bytes(b"half")
+    done = tiny.train("model=mlp_64", *TINY)
+    assert f"runs/{identity}: the record is damaged; its cell is trained again" in done.stderr
+    assert tiny.states(done) == ["trained"]
+    assert contents(tiny) == before
+
+
+LONG = ("training.epochs=1500", "training.replicates=2", "model=mlp_64", *TINY[:3])
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_ctrl_c_leaves_whole_records_and_the_same_command_goes_on(tiny, launcher):
+    rates = ",".join(f"{0.001 * k:.3f}" for k in range(1, 13))
+    arguments = ("-m", f"hydra/launcher={launcher}", f"optimizer.learning_rate={rates}", *LONG)
+    process = tiny.start("python", "pipelines/train.py", *arguments, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(tiny.records()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "cells are done; the same command goes on from here" in out
+    done = tiny.records()
+    assert 2 <= len(done) < 12
+    assert tiny.run("python", "pipelines/verify.py").stdout == f"{len(done)} records checked, 0 damaged\n"
+    assert not unfinished_runs(tiny)
+
+    again = tiny.train(*arguments)
+    assert tiny.states(again).count("already there") == len(done)
+    assert len(tiny.records()) == 12
+    assert not list((tiny.folder / "runs").glob(".aside-*"))
+    assert not unfinished_runs(tiny)
+
+
+def unfinished_runs(project):
+    code = (
+        "import mlflow; client = mlflow.MlflowClient('sqlite:///mlflow.db');"
+        "ids = [e.experiment_id for e in client.search_experiments()];"
+        "print(len(client.search_runs(ids, \"attributes.status != 'FINISHED'\")))"
+    )
+    return int(project.run("python", "-c", code).stdout.splitlines()[-1])
+
+
+def test_a_terminal_shows_progress_and_a_pipe_does_not(tiny):
+    arguments = ("-m", "model=mlp_64", "optimizer.learning_rate=0.001,0.002", *TINY)
+    quiet = tiny.train(*arguments, "training.seed=1")
+    assert quiet.stderr == ""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["python", "pipelines/train.py", *arguments, "training.epochs=3000"],
+        cwd=tiny.folder,
+        env={**tiny.environment, "TERM": "xterm", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while select.select([ours], [], [], 120)[0]:
+            shown += os.read(ours, 4096)
+    except OSError:  # the other end is closed
+        pass
+    finally:
+        process.communicate(timeout=60)
+        os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    assert "2 of 2 cells, 0 running" in text
+    assert re.search(r"[01] of 2 cells, 1 running", text)
+    assert "left" in text
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (SOURCE / "conf/experiment").glob("*.yaml")))
+def test_every_shipped_experiment_runs_and_reports(project, experiment):
+    small = (f"experiment={experiment}", *TINY)
+    project.run("python", "pipelines/generate.py", *small)
+    done = project.train("-m", *small)
+    cells = json.loads((project.folder / f"results/{experiment}/cells.json").read_text())
+    assert len(cells) == len(project.records()) == done.stdout.count(" trained")
+    project.run("python", "pipelines/report.py", *small, "paths.reports=reports/here")
+    text = (project.folder / "reports/here/report.md").read_text()
+    assert text.startswith("# ")
+    # The command behind a cell finds that cell.
+    command = cells[0]["command"].split()[2:]
+    assert project.states(project.train(*command, "tracking=none")) == ["already there"]
+
+
+def test_the_homework_prints_a_line_every_250_epochs(project):
+    small = ("experiment=homework", *TINY[:3], "tracking=none")
+    project.run("python", "pipelines/generate.py", *small)
+    done = project.train("-m", *small)
+    for epoch in (250, 500, 750, 1000):
+        assert len(re.findall(rf"^  epoch +{epoch}  training loss 0\.\d+  validation loss", done.stdout, re.M)) == 4
+    assert "2-128-64-1" in done.stdout
+
+
+def test_other_shapes_of_data_train_too(project):
+    for shape in ("disk", "rings"):
+        arguments = (f"data={shape}", *TINY[:2], "training.epochs=3", "training.replicates=1", "tracking=none")
+        project.run("python", "pipelines/generate.py", *arguments)
+        assert project.states(project.train(*arguments)) == ["trained"]
+
+
+def test_native_and_portable_are_different_runs_and_do_not_mix_in_one_sweep(tiny):
+    for numerics in ("native", "auto"):
+        assert tiny.states(tiny.train("model=mlp_64", f"numerics={numerics}", *TINY)) == ["trained"]
+    done = tiny.train("-m", "numerics=native,portable", *TINY, code=2)
+    assert done.stderr == "error: numerics: one sweep has one value; run a sweep for each\n"
+
+
+def test_mini_batches_train(tiny):
+    done = tiny.train("training=mini_batch", "training.batch_size=16", *TINY)
+    assert tiny.states(done) == ["trained"]
+
+
+def test_hydra_s_own_answers_still_work(project):
+    assert "hidden_layer_sizes" in project.train("--cfg", "job").stdout
+    assert "data: disk, quarter_circle, rings" in project.train("--help").stdout

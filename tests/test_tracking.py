@@ -1,0 +1,134 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from made_up import GRID
+
+from circlemlp.config import Tracking
+from circlemlp.records import Store
+
+mlflow = pytest.importorskip("mlflow")
+from circlemlp.tracking import IDENTITY, Index  # noqa: E402
+
+
+@pytest.fixture
+def place(tmp_path):
+    store = Store(tmp_path / "runs")
+    for record in GRID:
+        store.save(record)
+    tracking = Tracking(
+        database=str(tmp_path / "mlflow.db"),
+        artifacts=str(tmp_path / "artifacts"),
+        experiment="test",
+        curve_points=4,
+        port=5000,
+    )
+    return store, tracking
+
+
+def runs_of(tracking):
+    client = mlflow.MlflowClient(f"sqlite:///{tracking.database}")
+    experiment = client.get_experiment_by_name(tracking.experiment)
+    runs = client.search_runs([experiment.experiment_id])
+    cells = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    return client, cells, [run for run in runs if run not in cells]
+
+
+def test_a_cell_is_a_run_with_a_child_for_every_replicate(place):
+    store, tracking = place
+    assert Index(tracking).bring_up_to_date([store]) == 5
+    client, cells, replicates = runs_of(tracking)
+    assert {run.data.tags[IDENTITY] for run in cells} == set(store.identities())
+    assert sorted(run.info.run_name for run in cells) == [
+        "2-4-1 lr 0.01",
+        "2-4-1 lr 0.1",
+        "2-6-3-1 lr 0.01",
+        "2-6-3-1 lr 0.03",
+        "2-6-3-1 lr 0.1",
+    ]
+    for cell in cells:
+        own = [run for run in replicates if run.data.tags["mlflow.parentRunId"] == cell.info.run_id]
+        assert sorted(run.info.run_name for run in own) == [f"{cell.info.run_name}, replicate {r}" for r in range(3)]
+        assert [file.path for file in client.list_artifacts(cell.info.run_id)] == ["boundary.png"]
+        assert cell.data.params["architecture"] == cell.info.run_name.split()[0]
+        assert cell.data.params["optimizer.learning_rate"] == cell.info.run_name.split()[-1]
+        assert len(cell.data.tags["circlemlp.data_digest"]) == 64
+        assert "mlflow.source.git.commit" in cell.data.tags
+        assert len(cell.data.metrics) <= 12
+    assert {run.info.status for run in cells + replicates} == {"FINISHED"}
+
+
+def test_curves_are_thinned_and_nothing_that_is_not_finite_is_logged(place):
+    store, tracking = place
+    Index(tracking).bring_up_to_date([store])
+    client, _, replicates = runs_of(tracking)
+    for run in replicates:
+        diverged = "circlemlp.diverged_at_epoch" in run.data.tags
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "validation_loss")]
+        assert sorted(steps) == ([0, 2] if diverged else [0, 2, 4, 6])
+        assert all(np.isfinite(value) and abs(value) < 1e300 for value in run.data.metrics.values())
+    assert sum("circlemlp.diverged_at_epoch" in run.data.tags for run in replicates) == 1
+
+
+REBUILD = """
+import json, sys
+from pathlib import Path
+from circlemlp.config import Tracking
+from circlemlp.records import Store
+from circlemlp.tracking import Index
+index = Index(Tracking.model_validate_json(sys.argv[1]))
+added = index.bring_up_to_date([Store(Path(sys.argv[2]))])
+names = [run.info.run_name for run in index._search("tags.`circlemlp.kind` = 'cell'")]
+print(json.dumps([added, sorted(names)]))
+"""
+
+
+def test_indexing_again_adds_nothing_and_a_deleted_database_comes_back(place, tmp_path):
+    store, tracking = place
+    index = Index(tracking)
+    assert index.bring_up_to_date([store, store]) == 5
+    assert index.bring_up_to_date([store]) == 0
+    names = [run.info.run_name for run in runs_of(tracking)[1]]
+    for file in tmp_path.glob("mlflow.db*"):
+        file.unlink()
+    shutil.rmtree(tmp_path / "artifacts")
+    # In another process, as MLflow keeps its connection to a database that is no longer there.
+    done = subprocess.run(
+        [sys.executable, "-c", REBUILD, tracking.model_dump_json(), store.folder],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [5, sorted(names)]
+
+
+def test_what_a_killed_writer_left_is_done_again(place):
+    store, tracking = place
+    index = Index(tracking)
+    index.bring_up_to_date([store], limit=1)
+    client, (cell,), replicates = runs_of(tracking)
+    # As it would be after a kill: the children written, the cell's own run not finished.
+    client.update_run(cell.info.run_id, status="RUNNING")
+    assert Index(tracking).bring_up_to_date([store]) == 5
+    _, cells, children = runs_of(tracking)
+    assert {run.info.status for run in cells + children} == {"FINISHED"}
+    assert (len(cells), len(children)) == (5, 15)
+
+
+def test_forgotten_environment_variables_redirect_nothing(place, monkeypatch, tmp_path):
+    store, tracking = place
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    assert Index(tracking).bring_up_to_date([store]) == 5
+    assert "MLFLOW_RUN_ID" not in os.environ
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_a_damaged_record_is_passed_over(place):
+    store, tracking = place
+    (store.path(GRID[0].identity) / "arrays.npz").write_bytes(b"")
+    assert Index(tracking).bring_up_to_date([store]) == 4
