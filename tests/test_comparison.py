@@ -1,8 +1,7 @@
 import math
 
-from made_up import GRID, made_up
-
 from circlemlp.comparison import compare
+from made_up import GRID, made_up
 
 
 def comparison(records):

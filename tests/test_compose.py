@@ -1,8 +1,8 @@
 import pytest
-from conftest import SOURCE
 
 from circlemlp.compose import compose_jobs
 from circlemlp.errors import ConfigError
+from conftest import SOURCE
 
 
 def error_of(*arguments):

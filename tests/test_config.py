@@ -2,10 +2,10 @@ import copy
 
 import pytest
 import yaml
-from conftest import SOURCE
 
 from circlemlp.config import allowed, known_keys, parse
 from circlemlp.errors import ConfigError
+from conftest import SOURCE
 
 CHOSEN = {
     "data": "quarter_circle",
@@ -70,7 +70,7 @@ def test_what_is_not_allowed_ends_in_one_line(key, value, says):
 def test_a_missing_key_is_named():
     values = shipped()
     del values["optimizer"]["beta_1"]
-    with pytest.raises(ConfigError, match="optimizer.beta_1: is missing"):
+    with pytest.raises(ConfigError, match=r"optimizer\.beta_1: is missing"):
         parse(values)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import Project
 
 SMOKE = "architectures_by_learning_rate", "smoke"

@@ -71,11 +71,11 @@ def test_any_changed_byte_is_found(tmp_path_factory, data):
     file.write_bytes(content)
     try:
         read = store.load(written.identity)
-    except DamagedRecord as error:
-        assert written.identity in str(error)
-    else:  # nothing but what varies between executions, or white space, can change unnoticed
-        assert file.name == "manifest.json"
-        assert (read.ingredients, read.summary) == (written.ingredients, written.summary)
+    except DamagedRecord:
+        return
+    # Nothing but what varies between executions, or white space, can change unnoticed.
+    assert file.name == "manifest.json"
+    assert (read.ingredients, read.summary) == (written.ingredients, written.summary)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "empty", "remove", "no manifest", "other's"])
@@ -109,13 +109,13 @@ def test_a_good_record_is_never_rewritten(tmp_path):
     assert store.load(record().identity).volatile == {"host": "first"}
 
 
-def write_and_die(folder, stop):
-    os.fsync = lambda handle: os._exit(9) if stop == 0 else None
+def write_and_die(folder):
+    os.fsync = lambda _: os._exit(9)
     Store(folder).save(record())
 
 
 def test_a_process_killed_while_writing_leaves_no_record(tmp_path):
-    process = get_context("spawn").Process(target=write_and_die, args=(tmp_path, 0))
+    process = get_context("spawn").Process(target=write_and_die, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == 9
@@ -135,7 +135,7 @@ def test_npz_bytes_hold_no_objects_and_no_time():
     with pytest.raises(ValueError, match="pickle"):
         pack({"a": np.array([{}], dtype=object)})
     for bad in (b"", b"PK", pack(arrays)[:-30], b"x" * 100):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"(?i)zip|file|data|magic|pickle"):
             unpack(bad)
 
 

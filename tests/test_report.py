@@ -3,7 +3,6 @@ import re
 
 import numpy as np
 import pytest
-from made_up import DATASET, GRID, made_up
 
 from circlemlp.boundary import median_replicate, probabilities, true_boundary
 from circlemlp.comparison import compare
@@ -12,6 +11,7 @@ from circlemlp.errors import UserError
 from circlemlp.records import Store
 from circlemlp.report import timing, write_report
 from circlemlp.results import Results, curves_table, export, kept_epochs, read, replicates_table
+from made_up import DATASET, GRID, made_up
 
 
 def results_of(records):

@@ -10,6 +10,7 @@ import subprocess
 import time
 
 import pytest
+
 from conftest import SOURCE, TINY
 
 GRID = ("model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01")

@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from made_up import GRID
 
 from circlemlp.config import Tracking
 from circlemlp.records import Store
+from made_up import GRID
 
 mlflow = pytest.importorskip("mlflow")
 from circlemlp.tracking import IDENTITY, Index  # noqa: E402
@@ -110,7 +110,7 @@ def test_what_a_killed_writer_left_is_done_again(place):
     store, tracking = place
     index = Index(tracking)
     index.bring_up_to_date([store], limit=1)
-    client, (cell,), replicates = runs_of(tracking)
+    client, (cell,), _ = runs_of(tracking)
     # As it would be after a kill: the children written, the cell's own run not finished.
     client.update_run(cell.info.run_id, status="RUNNING")
     assert Index(tracking).bring_up_to_date([store]) == 5

@@ -139,7 +139,7 @@ def heatmap(comparison: Comparison) -> Figure:
     figure = Figure(figsize=(10.5, 1.3 + 0.62 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, value, cmap in ((left, "accuracy", "viridis"), (right, "loss", "viridis_r")):
-        grid = table.pivot(index="architecture", columns="learning rate", values=value).loc[names]
+        grid = table.pivot_table(index="architecture", columns="learning rate", values=value, dropna=False).loc[names]
         if not grid.notna().any(axis=None):
             axes.set_title("every replicate diverged")
             continue

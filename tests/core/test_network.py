@@ -1,9 +1,9 @@
 import numpy as np
-import plain
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import plain
 from circlemlp.core.activations import relu, relu_backward
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import signs_of_labels
@@ -87,9 +87,12 @@ def test_relu_and_its_slope_at_and_around_the_kink():
     scores = np.array([-2.0, -0.0, 0.0, 1e-300, 3.0])
     relu(scores, np.zeros(5))
     np.testing.assert_array_equal(scores, [0, 0, 0, 1e-300, 3])
-    delta = np.full(5, 7.0)
-    relu_backward(delta, scores, np.zeros(5), np.empty(5, bool), np.empty(5))
-    np.testing.assert_array_equal(delta, [0, 0, 0, 7, 7])
+    for dtype, integers in (("float32", "int32"), ("float64", "int64")):
+        activations = np.array([[0.0, -0.0, np.finfo(dtype).smallest_subnormal, 3.0, np.inf]], dtype)
+        delta = np.array([[np.inf, -7.0, -7.5, 1e-40, np.nan]], dtype)
+        expected = [[0.0, 0.0, delta[0, 2], delta[0, 3], np.nan]]
+        relu_backward(delta, activations, np.empty((1, 5), integers))
+        np.testing.assert_array_equal(delta, np.array(expected, dtype))
 
 
 def test_tiles_depend_on_the_architecture_and_keep_within_bounds():

@@ -4,9 +4,9 @@ import tracemalloc
 from dataclasses import replace
 
 import numpy as np
-import plain
 import pytest
 
+import plain
 from circlemlp.core.adam import AdamOptions
 from circlemlp.core.data import Boundary, sample_dataset
 from circlemlp.core.initialisation import initialise

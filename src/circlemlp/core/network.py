@@ -6,6 +6,7 @@ that fit a core's cache, so memory does not grow with their number, and every wo
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -43,18 +44,44 @@ def augment(x: NDArray[np.float64], dtype: DTypeLike) -> Floats:
 class _Tile:
     """Workspaces for one number of columns, layer by layer.
 
-    Layers count from 0, the lowest hidden one. ``outputs[l]`` are its activations, or the logits at the top;
-    ``inputs[l]`` is the same memory with the row of ones below, as the next layer takes it; ``delta[l]`` is
-    the error of its scores.
+    Layers count from 0, the lowest hidden one. The blocks of hidden layers have the row of ones, which
+    element-wise operations leave as it is, so that they run over contiguous memory.
+
+    Attributes
+    ----------
+    activations, errors, zeros, slope : list of ndarray of shape (replicates, size + 1, columns)
+        Of the hidden layers. The last row of ``errors`` means nothing.
+    scores, delta : list of ndarray of shape (replicates, size, columns)
+        Of all layers: views of ``activations`` and ``errors`` without the last row, and at the top their own.
+    loss : LogisticLoss
     """
 
-    inputs: list[Floats]
-    outputs: list[Floats]
-    delta: list[Floats]
+    activations: list[Floats]
+    errors: list[Floats]
     zeros: list[Floats]
-    active: list[NDArray[np.bool_]]
-    slope: list[Floats]
+    slope: list[NDArray[np.signedinteger[Any]]]
+    scores: list[Floats]
+    delta: list[Floats]
     loss: LogisticLoss
+
+    @classmethod
+    def of(cls, layer_sizes: tuple[int, ...], replicates: int, columns: int, dtype: np.dtype[Any]) -> "_Tile":
+        *hidden, top = layer_sizes[1:]
+
+        def blocks(value: float) -> list[Floats]:
+            return [np.full((replicates, size + 1, columns), value, dtype) for size in hidden]
+
+        activations, errors = blocks(1), blocks(0)
+        scores, delta = ([block[:, :-1] for block in some] for some in (activations, errors))
+        return cls(
+            activations=activations,
+            errors=errors,
+            zeros=blocks(0),
+            slope=[np.zeros(block.shape, f"i{block.itemsize}") for block in activations],
+            scores=[*scores, np.zeros((replicates, top, columns), dtype)],
+            delta=[*delta, np.zeros((replicates, top, columns), dtype)],
+            loss=LogisticLoss((replicates, columns), dtype),
+        )
 
 
 class Network:
@@ -79,6 +106,9 @@ class Network:
         self._matrices = layout.matrices(parameters)
         self._tile_gradient = np.empty_like(parameters)
         self._tile_gradients = layout.matrices(self._tile_gradient)
+        self._transposed = [
+            np.empty((len(parameters), columns, rows), parameters.dtype) for rows, columns in layout.shapes[1:]
+        ]
         self._column = np.empty((len(parameters), layout.layer_sizes[1], 1), parameters.dtype)
         self._tiles: dict[int, _Tile] = {}
 
@@ -90,22 +120,7 @@ class Network:
         """
         if columns not in self._tiles:
             replicates, dtype = len(self.parameters), self.parameters.dtype
-            *hidden, top = self.layout.layer_sizes[1:]
-
-            def blocks(sizes: list[int], value: float) -> list[Floats]:
-                return [np.full((replicates, size, columns), value, dtype) for size in sizes]
-
-            inputs = blocks([size + 1 for size in hidden], 1)
-            zeros = blocks(hidden, 0)
-            self._tiles[columns] = _Tile(
-                inputs=inputs,
-                outputs=[*(block[:, :-1] for block in inputs), *blocks([top], 0)],
-                delta=blocks([*hidden, top], 0),
-                zeros=zeros,
-                active=[np.empty(block.shape, bool) for block in zeros],
-                slope=blocks(hidden, 0),
-                loss=LogisticLoss((replicates, columns), dtype),
-            )
+            self._tiles[columns] = _Tile.of(self.layout.layer_sizes, replicates, columns, dtype)
         return self._tiles[columns]
 
     def forward(self, x: Floats, signs: Floats) -> LogisticLoss:
@@ -125,18 +140,17 @@ class Network:
         """
         tile = self._tile(x.shape[-1])
         self._logits(tile, x)
-        tile.loss.evaluate(tile.outputs[-1][:, 0], signs)
+        tile.loss.evaluate(tile.scores[-1][:, 0], signs)
         return tile.loss
 
     def _logits(self, tile: _Tile, x: Floats) -> Floats:
         h = x
         for layer, matrix in enumerate(self._matrices):
-            scores = tile.outputs[layer]
-            np.matmul(matrix, h, out=scores)  # s^l = W^l h^(l-1) + b^l
-            if layer < len(self._matrices) - 1:
-                relu(scores, tile.zeros[layer])  # h^l = max(s^l, 0)
-                h = tile.inputs[layer]
-        return tile.outputs[-1][:, 0]
+            np.matmul(matrix, h, out=tile.scores[layer])  # s^l = W^l h^(l-1) + b^l
+            if layer < len(tile.activations):
+                h = tile.activations[layer]
+                relu(h, tile.zeros[layer])  # h^l = max(s^l, 0)
+        return tile.scores[-1][:, 0]
 
     def backward(self, x: Floats, scale: float) -> None:
         """Add the gradient of the tile last taken forward, times ``scale``, to ``gradient``.
@@ -150,12 +164,20 @@ class Network:
         for layer in range(top, -1, -1):
             delta = tile.delta[layer]
             if layer:
-                below = np.swapaxes(tile.inputs[layer - 1], -1, -2)
-                np.matmul(delta, below, out=self._tile_gradients[layer])  # dJ/d[W^l | b^l] = delta^l h^(l-1)'
+                self._weight_gradient(delta, tile.activations[layer - 1], layer)
                 self._propagate(tile, layer)
             else:
                 self._bottom_gradient(delta, x)
         np.add(self.gradient, self._tile_gradient, out=self.gradient)
+
+    def _weight_gradient(self, delta: Floats, below: Floats, layer: int) -> None:
+        """dJ/d[W^l | b^l] = delta^l h^(l-1)', computed as (h^(l-1) delta^l')'.
+
+        BLAS takes the matrix with more rows first up to a fifth faster.
+        """
+        transposed = self._transposed[layer - 1]
+        np.matmul(below, np.swapaxes(delta, -1, -2), out=transposed)
+        np.copyto(self._tile_gradients[layer], np.swapaxes(transposed, -1, -2))
 
     def _bottom_gradient(self, delta: Floats, x: Floats) -> None:
         """dJ/d[W^1 | b^1] = delta^1 x', a column at a time.
@@ -169,14 +191,13 @@ class Network:
     def _propagate(self, tile: _Tile, layer: int) -> None:
         """delta^(l-1) = (W^l' delta^l) * 1[s^(l-1) > 0]."""
         weights, delta = self._matrices[layer][:, :, :-1], tile.delta[layer]
-        below = tile.delta[layer - 1]
+        below = layer - 1
         if layer == len(self._matrices) - 1:
             # One top node: an outer product, which einsum forms without the buffers of a broadcast multiply.
-            np.einsum("ri,rt->rit", weights[:, 0], delta[:, 0], out=below)
+            np.einsum("ri,rt->rit", weights[:, 0], delta[:, 0], out=tile.delta[below])
         else:
-            np.matmul(np.swapaxes(weights, -1, -2), delta, out=below)
-        hidden = layer - 1
-        relu_backward(below, tile.outputs[hidden], tile.zeros[hidden], tile.active[hidden], tile.slope[hidden])
+            np.matmul(np.swapaxes(weights, -1, -2), delta, out=tile.delta[below])
+        relu_backward(tile.errors[below], tile.activations[below], tile.slope[below])
 
     def logits(self, x: NDArray[np.float64]) -> Floats:
         """Return the logits of samples x of shape (n, features): shape (replicates, n)."""
