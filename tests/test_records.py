@@ -122,10 +122,10 @@ def test_a_process_killed_while_writing_leaves_no_record(tmp_path):
     store = Store(tmp_path)
     assert store.identities() == []
     (aside,) = tmp_path.glob(".aside-*")
-    store.clear_abandoned()
+    store.open_for_writing()
     assert aside.exists()  # it may be somebody's who is still writing
     os.utime(aside, (0, 0))
-    store.clear_abandoned()
+    store.open_for_writing()
     assert not aside.exists()
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from circlemlp.core.data import Dataset
 from circlemlp.core.parameters import Layout
 from circlemlp.core.training import History, train
 from circlemlp.datafile import read_dataset
+from circlemlp.errors import UserError
 from circlemlp.identity import identity_of, ingredients
 from circlemlp.records import DamagedRecord, Record, Store
 
@@ -75,8 +77,8 @@ def run(cell: Cell, store: Store) -> None:
             store.load(cell.identity)
             return
         notes = Notes(store, cell.identity)
-        notes.clear()
         try:
+            notes.clear()
             store.save(_train(cell, notes.progress))
         except Exception as error:
             notes.failure(error)
@@ -170,9 +172,11 @@ class Notes:
 
     def failure(self, error: Exception) -> None:
         """Note why a cell could not be trained."""
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        with contextlib.suppress(OSError):  # the disk may be what failed; the door then says less
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".splitlines()[0]
+        try:
             self._write(FAILURES, {"reason": reason, "traceback": traceback.format_exc()})
+        except OSError:  # the disk may be what failed
+            print(f"error: {self._identity[:12]}: {reason}", file=sys.stderr)
 
     def read(self, kind: str) -> dict[str, Any] | None:
         """Return a note, or None."""

@@ -168,7 +168,20 @@ class Store:
             return False
         return True
 
-    def clear_abandoned(self) -> None:
+    def open_for_writing(self) -> None:
+        """Make the folder if it is not there, and check that it can be written.
+
+        Raises
+        ------
+        UserError
+        """
+        with plain_disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise UserError(f"{self.folder}: cannot be written")
+        self._clear_abandoned()
+
+    def _clear_abandoned(self) -> None:
         """Remove what processes that were killed while writing left aside an hour ago or longer."""
         for aside in self.folder.glob(".aside-*"):
             with contextlib.suppress(OSError):

@@ -89,7 +89,7 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
 
     cells = {(cell := Cell.of(job.config, environment)).identity: (job, cell) for job in command.jobs}
     store = Store(Path(config.paths.records))
-    store.clear_abandoned()
+    store.open_for_writing()
     _adopt(store, cells)
     present = {identity for identity in cells if store.is_good(identity)}
     for identity in cells:

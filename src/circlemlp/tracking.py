@@ -256,4 +256,7 @@ def serve(tracking: Tracking) -> None:
 
 if __name__ == "__main__":
     os.chdir(PROJECT)
-    follow(Config.model_validate_json(sys.argv[1]))
+    try:
+        follow(Config.model_validate_json(sys.argv[1]))
+    except Exception as failure:  # MLflow and SQLAlchemy have no common one; the records are safe in any case
+        sys.exit(f"error: the MLflow index: {type(failure).__name__}: {str(failure).splitlines()[0]}")
