@@ -1,6 +1,7 @@
 # `make help` lists what there is.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -11,36 +12,41 @@ export MLFLOW_DISABLE_TELEMETRY := true
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: .venv ## generate the data, train what is missing, write reports/report.md and report.html
+repro: .venv/.installed ## generate the data, train what is missing, write reports/report.md and report.html
 	dvc repro
 
-ui: .venv ## bring the MLflow index up to date and show it on 127.0.0.1
+ui: .venv/.installed ## bring the MLflow index up to date and show it on 127.0.0.1
 	python pipelines/index.py --serve
 
-test: .venv ## run the tests
-	python -m pytest
+test: .venv/.installed ## run the tests
+	python -m pytest --numprocesses auto
 
-lint: .venv ## check style and types
+lint: .venv/.installed ## check style and types
 	ruff format --check .
 	ruff check .
 	mypy
 
-verify: .venv ## check every record and result against its digests, and the pipeline against dvc.lock
+verify: .venv/.installed ## check every record and result against its digests, and the pipeline against dvc.lock
 	python pipelines/verify.py
 	dvc status
+	@dvc status --quiet
 
-bench: .venv ## time an epoch of the core beside scikit-learn and plain NumPy, on one core
+bench: .venv/.installed ## time an epoch of the core beside scikit-learn and plain NumPy, on one core
 	python benchmarks/epoch.py
 
-lock: .venv ## choose the newest allowed versions of all packages and write requirements.lock
+lock: .venv/.installed ## choose the newest allowed versions of all packages and write requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean: ## remove the environment, the records, the index and the logs; keep what is committed
 	rm -rf .venv runs mlflow.db* mlartifacts logs
 
-.venv: requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch .venv
+# The stamp is written last, so that an installation that was cut short is not taken for a whole one.
+# setuptools comes first, at its locked version, because one package has no wheel and is built with it.
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	awk '/^setuptools==/ { found = 1 } found { print } found && !/\\$$/ { exit }' requirements.lock > .venv/setuptools.lock
+	$(INSTALL) --require-hashes -r .venv/setuptools.lock
+	$(INSTALL) --require-hashes --no-build-isolation -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -16,7 +16,8 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, such as tracking.port=5001")
     arguments = parser.parse_args()
     command = compose_jobs(arguments.overrides)
-    assert command is not None
+    if command is None:
+        raise ConfigError("only overrides such as tracking.port=5001 are understood here")
     config = command.jobs[0].config
     if config.tracking.database is None:
         raise ConfigError("tracking.database=null: there is no index to bring up to date")

@@ -26,16 +26,13 @@ def main() -> int:
     if config.paths.results is None:
         raise ConfigError("paths.results=null: a report needs a folder of results; choose an experiment")
     prepare(config)
-    from circlemlp.comparison import compare
     from circlemlp.datafile import read_dataset
     from circlemlp.records import Store
-    from circlemlp.report import timing, write_report
+    from circlemlp.report import write_report
     from circlemlp.results import read
 
     results, folder = read(Path(config.paths.results)), Path(config.paths.reports)
-    write_report(folder, config.title, results, read_dataset(config.data))
-    times = timing(compare(results.records, results.commands), Store(Path(config.paths.records)))
-    (folder / "timing.md").write_text(times, encoding="utf-8")
+    write_report(folder, config.title, results, read_dataset(config.data), Store(Path(config.paths.records)))
     print(f"{folder}/report.md, {folder}/report.html")
     return 0
 

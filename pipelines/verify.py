@@ -1,21 +1,24 @@
-"""Check every record against its digests: python pipelines/verify.py"""
+"""Check every record and table against its digests: python pipelines/verify.py"""
 
 import os
 import sys
 from pathlib import Path
 
 from circlemlp.compose import PROJECT, compose_jobs
+from circlemlp.errors import UserError
 from circlemlp.sweep import guarded, prepare
 
 
 def main() -> int:
     os.chdir(PROJECT)
     command = compose_jobs(sys.argv[1:])
-    assert command is not None
+    if command is None:
+        print(__doc__)
+        return 0
     config = command.jobs[0].config
     prepare(config)
     from circlemlp.records import DamagedRecord, Store
-    from circlemlp.results import exported_stores
+    from circlemlp.results import exported_stores, read
 
     checked = damaged = 0
     for store in [Store(Path(config.paths.records)), *exported_stores()]:
@@ -26,6 +29,12 @@ def main() -> int:
             except DamagedRecord as error:
                 damaged += 1
                 print(error)
+    for store in exported_stores():
+        try:
+            read(store.folder.parent)
+        except UserError as error:
+            damaged += 1
+            print(error)
     print(f"{checked} records checked, {damaged} damaged")
     return 1 if damaged else 0
 

@@ -33,6 +33,18 @@ def test_a_bad_value_anywhere_in_a_sweep_stops_it():
     assert "optimizer.learning_rate=-1: must be a number above 0" in error_of("-m", "optimizer.learning_rate=0.1,-1")
 
 
+@pytest.mark.parametrize(
+    "axis", ["model=choice(mlp_64,mlp_128)", "model=mlp_64,'mlp_128'", "optimizer.learning_rate=range(1,3)"]
+)
+def test_hydra_s_other_ways_to_write_a_sweep(axis):
+    assert len(compose_jobs(["-m", axis]).jobs) == 2
+
+
+def test_hydra_s_own_keys_cannot_break_the_check():
+    assert error_of("-m", "hydra.sweeper.params.model=mlp_64")
+    assert "only the basic sweeper" in error_of("-m", "hydra.sweeper._target_=somebody.Else")
+
+
 def test_several_values_need_a_sweep():
     assert "add -m" in error_of("optimizer.learning_rate=0.1,0.2")
 
@@ -41,7 +53,19 @@ def test_a_key_of_another_shape():
     assert error_of("data=disk", "data.inner_radius=0.1") == "data.inner_radius=0.1: the chosen data has no such key"
 
 
-@pytest.mark.parametrize("nonsense", ["a=b=c[", "title=${nope}", "data=null", "+model=mlp_64", "hydra/launcher=foo"])
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "a=b=c[",
+        "title=${nope}",
+        "data=null",
+        "+model=mlp_64",
+        "hydra/launcher=foo",
+        "experiment=null",
+        "hydra.mode=MULTIRUN",
+        "--config-name=x",
+    ],
+)
 def test_nonsense_ends_in_one_line(nonsense):
     assert error_of(nonsense)
 
@@ -58,7 +82,6 @@ def test_questions_are_left_to_hydra():
 
 def test_a_sweep_is_the_product_of_its_axes():
     command = compose_jobs(["-m", "model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01"])
-    assert command.complete
     assert [(tuple(j.config.model.hidden_layer_sizes), j.config.optimizer.learning_rate) for j in command.jobs] == [
         ((64,), 0.001),
         ((64,), 0.01),

@@ -41,7 +41,7 @@ def changed(key, value):
         ("optimizer.learning_rate", "1e-5x", "optimizer.learning_rate=1e-5x: must be a number"),
         ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate=nan: must be a number"),
         ("optimizer.beta_2", 1.0, "optimizer.beta_2=1.0: must be a number at least 0 and below 1"),
-        ("optimizer.epsilon", 0.0, "optimizer.epsilon=0.0: must be a number above 0"),
+        ("optimizer.epsilon", 0.0, "optimizer.epsilon=0.0: must be a number at least 1e-30"),
         ("model.hidden_layer_sizes", [64, 0], "model.hidden_layer_sizes[1]=0: must be a list"),
         ("model.hidden_layer_sizes", [], "model.hidden_layer_sizes=[]: must be a list of one or more"),
         ("model.hidden_layer_sizes", 64, "model.hidden_layer_sizes=64: must be a list"),

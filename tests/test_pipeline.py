@@ -1,5 +1,6 @@
 """The pipeline, as DVC runs it: on the smoke experiment, in fresh copies of the project."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import yaml
 
 from conftest import Project
 
-SMOKE = "architectures_by_learning_rate", "smoke"
+from circlemlp.identity import code_digest
 
 
 @pytest.fixture
@@ -36,6 +37,17 @@ def clone(project, folder, **environment):
     return Project(folder, **environment)
 
 
+def a_locale_with_decimal_commas(folder):
+    """Return the environment of a German locale, made here; of a plain one where none can be made."""
+    made = folder / "locales" / "de_DE.UTF-8"
+    made.parent.mkdir()
+    try:
+        subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", made], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {"LC_ALL": "C"}
+    return {"LOCPATH": str(made.parent), "LC_ALL": "de_DE.UTF-8"}
+
+
 def trained(output):
     return output.count(" trained")
 
@@ -53,8 +65,7 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(smoke, tmp_path):
         USER="somebody",
         LOGNAME="somebody",
         TZ="Asia/Kathmandu",
-        LANG="de_DE.UTF-8",
-        LC_ALL="C",
+        **a_locale_with_decimal_commas(tmp_path),
         PYTHONHASHSEED="12345",
         OPENBLAS_NUM_THREADS="2",
     )
@@ -98,7 +109,13 @@ def test_the_pipeline_and_a_sweep_by_hand_share_their_cells(smoke):
     assert trained(repro(smoke)) == 3
     after = smoke.train("-m", "experiment=smoke", "tracking=none", "paths.results=null")
     assert trained(after.stdout) == 0
-    # The records that come with the results are as good as those in the store.
+    # The records that come with the results are as good as those in the store, for DVC's own stages too.
+    shutil.rmtree(smoke.folder / "runs")
+    smoke.edit("conf/model/mlp_64.yaml", "[64]", "[48]")
+    output = repro(smoke)
+    assert (trained(output), output.count(" already there")) == (3, 3)
+    smoke.edit("conf/model/mlp_64.yaml", "[48]", "[64]")
+    assert trained(repro(smoke)) == 3
     shutil.rmtree(smoke.folder / "runs")
     after = smoke.train("-m", "experiment=smoke", "tracking=none", "paths.results=null")
     assert after.stdout.count(" already there") == 6
@@ -124,6 +141,15 @@ def test_metrics_plots_and_experiments(smoke):
     smoke.run("dvc", "plots", "diff", "--out", "plots")
     assert "workspace" in (smoke.folder / "plots/index.html").read_text()
     assert "conf/model/mlp_64.yaml" in smoke.run("dvc", "exp", "show", "--json").stdout
+
+
+def test_the_committed_report_is_that_of_this_code(project):
+    text = (project.folder / "reports/report.md").read_text()
+    assert f"`{code_digest()}`" in text
+    project.run("python", "pipelines/generate.py")
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    (out,) = lock["stages"]["generate"]["outs"]
+    assert hashlib.md5((project.folder / "data/quarter_circle.npz").read_bytes()).hexdigest() == out["md5"]
 
 
 def test_analytics_are_off(project):

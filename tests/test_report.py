@@ -1,10 +1,10 @@
 import json
 import re
 
-import numpy as np
+import matplotlib as mpl
 import pytest
 
-from circlemlp.boundary import median_replicate, probabilities, true_boundary
+from circlemlp.boundary import median_replicate, true_boundary
 from circlemlp.comparison import compare
 from circlemlp.core.data import Dataset
 from circlemlp.errors import UserError
@@ -21,7 +21,7 @@ def results_of(records):
 
 
 def report(folder, records=GRID):
-    write_report(folder, "A title", results_of(records), DATASET)
+    write_report(folder, "A title", results_of(records), DATASET, Store(folder / "runs"))
     return (folder / "report.md").read_text()
 
 
@@ -30,7 +30,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
         report(tmp_path / name)
     files = [sorted(p for p in (tmp_path / name).rglob("*") if p.is_file()) for name in ("a", "b")]
     assert [f.name for f in files[0]] == [f.name for f in files[1]]
-    assert len(files[0]) == 8
+    assert len(files[0]) == 9
     for one, other in zip(*files, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
 
@@ -77,10 +77,35 @@ def test_differences_are_claimed_only_where_supported(tmp_path):
     assert "±" not in text
 
 
+def test_an_architecture_that_always_diverged_is_compared_with_nothing(tmp_path):
+    records = [made_up((4,), 0.1, [0.2, None, 0.3]), made_up((5,), 0.1, [0.1, 0.1, 0.1])]
+    text = report(tmp_path, records)
+    assert "| 2-4-1 | 17 | none: a replicate diverged at every rate |" in text
+    assert "not comparable: a replicate diverged at every rate" in text
+    assert json.loads((tmp_path / "metrics.json").read_text())["2-4-1"]["best_learning_rate"] is None
+
+
+def test_cells_that_differ_in_something_else_are_not_compared():
+    other = made_up((4,), 0.1, [0.3, 0.3, 0.3])
+    other.ingredients["config"]["training"]["seed"] = 1
+    with pytest.raises(UserError, match="differ in something else too"):
+        compare([GRID[0], other], ["a", "b"])
+
+
+def test_the_user_s_own_matplotlib_settings_change_nothing(tmp_path, monkeypatch):
+    report(tmp_path / "a")
+    monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9.0)
+    monkeypatch.setitem(mpl.rcParams, "font.family", ["monospace"])
+    report(tmp_path / "b")
+    for path in (tmp_path / "a" / "figures").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / "figures" / path.name).read_bytes()
+
+
 def test_a_cell_whose_replicates_all_diverged_still_has_a_report(tmp_path):
     text = report(tmp_path, [made_up((4,), 0.1, [None, None])])
     assert "none finished" in text
     assert "2 of 2 networks diverged." in text
+    assert "2-4-1 has no best learning rate: a replicate diverged at every one." in text
     assert json.loads((tmp_path / "metrics.json").read_text())["2-4-1"]["validation_loss"] is None
 
 
@@ -110,7 +135,7 @@ def test_metrics_are_those_of_the_best_rates(tmp_path):
 def test_another_data_set_than_the_results_were_trained_on_is_refused(tmp_path):
     other = Dataset(DATASET.x_train[:10], DATASET.y_train[:10], DATASET.x_validation, DATASET.y_validation)
     with pytest.raises(UserError, match="not the one these results were trained on"):
-        write_report(tmp_path, "t", results_of(GRID), other)
+        write_report(tmp_path, "t", results_of(GRID), other, Store(tmp_path))
 
 
 def test_results_read_back_and_damage_is_named(tmp_path):
@@ -120,6 +145,9 @@ def test_results_read_back_and_damage_is_named(tmp_path):
     assert [r.identity for r in again.records] == [r.identity for r in GRID]
     assert again.commands[0] == "python pipelines/train.py experiment=x model=y"
     assert len(again.replicates) == 15
+    (folder / "curves.csv").write_text("changed")
+    with pytest.raises(UserError, match=r"curves\.csv is not that of the records"):
+        read(folder)
     (folder / "records" / GRID[0].identity / "arrays.npz").write_bytes(b"")
     with pytest.raises(UserError, match="the results are damaged"):
         read(folder)
@@ -144,15 +172,8 @@ def test_kept_epochs_have_both_ends():
 def test_the_shown_replicate_is_the_median_of_those_that_finished():
     assert median_replicate(made_up((4,), 0.1, [0.5, 0.1, 0.3])) == 2
     assert median_replicate(made_up((4,), 0.1, [None, 0.1, 0.3])) == 1
-    assert median_replicate(made_up((4,), 0.1, [None, None])) in (0, 1)
+    assert median_replicate(made_up((4,), 0.1, [None, None])) == 0
 
 
-def test_probabilities_are_the_network_s():
-    import plain
-
-    record = made_up((4,), 0.1, [0.5, 0.1])
-    points = np.random.default_rng(0).uniform(size=(50, 2))
-    flat = record.arrays["parameters"][1].astype(float)
-    s, _ = plain.forward(plain.unflatten(flat, (2, 4, 1)), points)
-    np.testing.assert_allclose(probabilities(record, 1, points), 1 / (1 + np.exp(-s)), rtol=1e-5)
-    assert true_boundary(record).outer_radius == 1
+def test_the_true_boundary_is_that_of_the_data():
+    assert true_boundary(GRID[0]).outer_radius == 1

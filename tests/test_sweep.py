@@ -1,14 +1,17 @@
 """The training door, as a person uses it: real processes, real launchers, a real store."""
 
+import contextlib
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +127,39 @@ def test_a_damaged_record_is_named_and_trained_again(tiny):
     assert contents(tiny) == before
 
 
+def test_a_worker_that_is_killed_does_not_stop_the_others(tiny):
+    rates = ",".join(f"{0.001 * k:.3f}" for k in range(1, 7))
+    arguments = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"optimizer.learning_rate={rates}")
+    process = tiny.start(
+        "python", "pipelines/train.py", *arguments, *TINY[:3], "training.epochs=20000", "tracking=none"
+    )
+    deadline = time.monotonic() + 120
+    worker = None
+    while worker is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+        running = list((tiny.folder / "runs/.progress").glob("*.json"))
+        if running:
+            worker = loky_worker(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, out + err
+    assert "a worker was killed while it trained this cell" in out
+    assert 4 <= len(tiny.records()) < 6
+    again = tiny.train(*arguments, *TINY[:3], "training.epochs=20000", "tracking=none")
+    assert tiny.states(again).count("trained") == 6 - out.count(" trained")
+
+
+def loky_worker(parent):
+    """Return a process that a joblib launcher started to train."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if f"PPid:\t{parent}\n" in status.read_text():
+                command = (status.parent / "cmdline").read_text()
+                if "loky" in command and "popen_loky" in command:
+                    return int(status.parent.name)
+    return None
+
+
 LONG = ("training.epochs=1500", "training.replicates=2", "model=mlp_64", *TINY[:3])
 
 
@@ -195,7 +231,11 @@ def test_a_terminal_shows_progress_and_a_pipe_does_not(tiny):
 def test_every_shipped_experiment_runs_and_reports(project, experiment):
     small = (f"experiment={experiment}", *TINY)
     project.run("python", "pipelines/generate.py", *small)
-    done = project.train("-m", *small)
+    left = project.train("-m", *small)
+    assert not (project.folder / f"results/{experiment}").exists()  # it is not the experiment's own grid
+    shutil.rmtree(project.folder / "runs")
+    done = project.train("-m", *small, f"paths.results=results/{experiment}")
+    assert left.stdout.count(" trained") == done.stdout.count(" trained")
     cells = json.loads((project.folder / f"results/{experiment}/cells.json").read_text())
     assert len(cells) == len(project.records()) == done.stdout.count(" trained")
     project.run("python", "pipelines/report.py", *small, "paths.reports=reports/here")

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from circlemlp.tracking import IDENTITY, Index  # noqa: E402
 def place(tmp_path):
     store = Store(tmp_path / "runs")
     for record in GRID:
-        store.save(record)
+        store.save(replace(record, volatile={"commit": "abc", "dirty": False}))
     tracking = Tracking(
         database=str(tmp_path / "mlflow.db"),
         artifacts=str(tmp_path / "artifacts"),
@@ -57,7 +58,8 @@ def test_a_cell_is_a_run_with_a_child_for_every_replicate(place):
         assert cell.data.params["architecture"] == cell.info.run_name.split()[0]
         assert cell.data.params["optimizer.learning_rate"] == cell.info.run_name.split()[-1]
         assert len(cell.data.tags["circlemlp.data_digest"]) == 64
-        assert "mlflow.source.git.commit" in cell.data.tags
+        assert cell.data.tags["mlflow.source.git.commit"] == "abc"
+        assert cell.data.tags["circlemlp.dirty"] == "False"
         assert len(cell.data.metrics) <= 12
     assert {run.info.status for run in cells + replicates} == {"FINISHED"}
 
@@ -108,12 +110,18 @@ def test_indexing_again_adds_nothing_and_a_deleted_database_comes_back(place, tm
 
 def test_what_a_killed_writer_left_is_done_again(place):
     store, tracking = place
-    index = Index(tracking)
-    index.bring_up_to_date([store], limit=1)
-    client, (cell,), _ = runs_of(tracking)
-    # As it would be after a kill: the children written, the cell's own run not finished.
+    Index(tracking).bring_up_to_date([store])
+    client, (cell, *_), replicates = runs_of(tracking)
+    own = [run for run in replicates if run.data.tags["mlflow.parentRunId"] == cell.info.run_id]
+    # As it would be after a kill: some children written, one not finished, nor the cell's own run.
     client.update_run(cell.info.run_id, status="RUNNING")
-    assert Index(tracking).bring_up_to_date([store]) == 5
+    client.update_run(own[0].info.run_id, status="RUNNING")
+    client.delete_run(own[1].info.run_id)
+    # Somebody's own run in the same experiment is not ours to touch.
+    theirs = client.create_run(cell.info.experiment_id, run_name="theirs").info.run_id
+    assert Index(tracking).bring_up_to_date([store]) == 1
+    assert client.get_run(theirs).info.status == "RUNNING"
+    client.delete_run(theirs)
     _, cells, children = runs_of(tracking)
     assert {run.info.status for run in cells + children} == {"FINISHED"}
     assert (len(cells), len(children)) == (5, 15)
@@ -128,7 +136,8 @@ def test_forgotten_environment_variables_redirect_nothing(place, monkeypatch, tm
     assert not (tmp_path / "other.db").exists()
 
 
-def test_a_damaged_record_is_passed_over(place):
+def test_a_damaged_record_is_named_and_passed_over(place, capsys):
     store, tracking = place
     (store.path(GRID[0].identity) / "arrays.npz").write_bytes(b"")
     assert Index(tracking).bring_up_to_date([store]) == 4
+    assert f"{GRID[0].identity}: arrays.npz is not what was written" in capsys.readouterr().err

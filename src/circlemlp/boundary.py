@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from circlemlp.config import Data
@@ -27,7 +26,7 @@ TRUE: dict[str, Any] = {"color": "#d97706", "linewidth": 1.8, "linestyle": (0, (
 
 def true_boundary(record: Record) -> Boundary:
     """Return the boundary of the data that a record was trained on."""
-    described = {**record.ingredients["config"]["data"], "file": ""}
+    described = {**record.ingredients["config"]["data"], "file": ""}  # where it was kept does not matter
     return boundary_of(TypeAdapter[Data](Data).validate_python(described))
 
 
@@ -38,22 +37,14 @@ def median_replicate(record: Record) -> int:
     return int(np.argsort(loss, kind="stable")[(alive - 1) // 2])
 
 
-def probabilities(record: Record, replicate: int, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return p(y = 1 | x) at points of shape (n, 2); shape (n,)."""
-    layout = Layout.of(record.ingredients["config"]["model"]["hidden_layer_sizes"])
-    network = Network(layout, record.arrays["parameters"][replicate : replicate + 1])
-    logits = network.logits(points)[0].astype(np.float64)
-    decay = np.exp(-np.abs(logits))
-    p: NDArray[np.float64] = np.where(logits > 0, 1, decay) / (1 + decay)
-    return p
-
-
 def draw_boundary(axes: Axes, record: Record, replicate: int) -> Any:
     """Draw filled probability contours, the 0.5 contour and the true circle; return the filled contours."""
     boundary = true_boundary(record)
     ticks = np.linspace(boundary.low, boundary.high, GRID_POINTS)
     x, y = np.meshgrid(ticks, ticks)
-    p = probabilities(record, replicate, np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
+    layout = Layout.of(record.ingredients["config"]["model"]["hidden_layer_sizes"])
+    network = Network(layout, record.arrays["parameters"][replicate : replicate + 1])
+    p = network.probabilities(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     filled = None
     if np.isfinite(p).all():
         filled = axes.contourf(x, y, p, levels=LEVELS, cmap=SHADES)

@@ -6,6 +6,7 @@ hand and any other launcher end here and meet in the same store, so no cell is t
 
 import contextlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -25,11 +26,11 @@ from circlemlp.config import Config
 from circlemlp.core.adam import AdamOptions
 from circlemlp.core.data import Dataset
 from circlemlp.core.parameters import Layout
-from circlemlp.core.training import History, train
+from circlemlp.core.training import train
 from circlemlp.datafile import read_dataset
 from circlemlp.errors import UserError
 from circlemlp.identity import identity_of, ingredients
-from circlemlp.records import DamagedRecord, Record, Store
+from circlemlp.records import Record, Store
 
 PROGRESS, FAILURES = ".progress", ".failures"
 SECONDS_BETWEEN_NOTES = 0.5
@@ -53,6 +54,9 @@ class Cell:
             If the data file is missing, damaged or another one.
         """
         dataset = read_dataset(config.data)
+        if config.training.dtype == "float64":
+            # NumPy takes float64 exponentials and logarithms from the C library where there is no AVX-512.
+            environment = {**environment, "libc": " ".join(platform.libc_ver())}
         return cls(config, dataset, ingredients(config.deciding(), dataset.digest(), environment))
 
     @property
@@ -70,25 +74,23 @@ def run(cell: Cell, store: Store) -> None:
     """Train a cell unless its record is there, and leave the record in the store.
 
     Whoever asks for a cell that is being trained elsewhere waits for it. A failure is noted beside the
-    store, for the door to show, and raised.
+    store, for the door to show, and raised; a cell with such a note is not tried again until a door clears it.
     """
-    with store.lock(cell.identity):
-        with contextlib.suppress(KeyError, DamagedRecord):
-            store.load(cell.identity)
-            return
-        notes = Notes(store, cell.identity)
-        try:
-            notes.clear()
-            store.save(_train(cell, notes.progress))
-        except Exception as error:
-            notes.failure(error)
-            raise
-        finally:
-            notes.clear(PROGRESS)
+    notes = Notes(store, cell.identity)
+    try:
+        with store.lock(cell.identity):
+            if not (store.is_good(cell.identity) or notes.failed()):
+                store.save(_train(cell, notes.progress))
+    except Exception as error:
+        notes.failure(error)
+        raise
+    finally:
+        notes.clear(PROGRESS)
 
 
 def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
     config = cell.config
+    code = git_state()
     started, wall, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
     total = config.training.epochs * config.training.replicates
     parameters, history = train(
@@ -104,7 +106,11 @@ def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
     )
     return Record(
         ingredients=cell.ingredients,
-        summary=summarise(parameters.shape[1], history),
+        summary={
+            "n_parameters": parameters.shape[1],
+            "diverged_at": [int(epoch) if epoch >= 0 else None for epoch in history.diverged_at],
+            **history.final(),
+        },
         arrays={"parameters": parameters, **vars(history)},
         volatile={
             "started_at": started.isoformat(timespec="seconds"),
@@ -113,24 +119,9 @@ def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
             "host": platform.node(),
             "python": platform.python_version(),
             "packages": {name: version(name) for name in ("hydra-core", "numpy", "pydantic", "threadpoolctl")},
-            **git_state(),
+            **code,
         },
     )
-
-
-def summarise(n_parameters: int, history: History) -> dict[str, Any]:
-    """Return the last values of every replicate; None for what a diverged one does not have."""
-
-    def last(curves: np.ndarray) -> list[float | None]:
-        return [float(value) if np.isfinite(value) else None for value in curves[:, -1]]
-
-    return {
-        "n_parameters": n_parameters,
-        "training_loss": last(history.training_loss),
-        "validation_loss": last(history.validation_loss),
-        "validation_accuracy": last(history.validation_accuracy),
-        "diverged_at": [int(epoch) if epoch >= 0 else None for epoch in history.diverged_at],
-    }
 
 
 def git_state() -> dict[str, Any]:
@@ -139,7 +130,11 @@ def git_state() -> dict[str, Any]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ("git", *arguments), cwd=Path(__file__).parent, capture_output=True, text=True, timeout=30
+                ("git", "--no-optional-locks", *arguments),
+                cwd=Path(__file__).parent,
+                capture_output=True,
+                text=True,
+                timeout=30,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
@@ -158,7 +153,7 @@ class Notes:
     def __init__(self, store: Store, identity: str) -> None:
         self._store = store
         self._identity = identity
-        self._last = 0.0
+        self._last = -math.inf
 
     def _path(self, kind: str) -> Path:
         return self._store.folder / kind / f"{self._identity}.json"
@@ -168,7 +163,8 @@ class Notes:
         now = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_NOTES:
             self._last = now
-            self._write(PROGRESS, {"done": done, "total": total})
+            with contextlib.suppress(OSError):  # a note is not worth a cell
+                self._write(PROGRESS, {"done": done, "total": total})
 
     def failure(self, error: Exception) -> None:
         """Note why a cell could not be trained."""
@@ -186,10 +182,15 @@ class Notes:
             return None
         return content
 
+    def failed(self) -> bool:
+        """Say whether a failure is noted."""
+        return self._path(FAILURES).exists()
+
     def clear(self, *kinds: str) -> None:
         """Remove notes: all, or those of some kinds."""
         for kind in kinds or (PROGRESS, FAILURES):
-            self._path(kind).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path(kind).unlink()
 
     def _write(self, kind: str, content: dict[str, Any]) -> None:
         path = self._path(kind)

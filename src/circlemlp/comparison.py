@@ -5,12 +5,15 @@ where a cell with a diverged replicate has an infinite one. Replicates are paire
 number, which fixes their random streams.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from circlemlp.cells import architecture
+from circlemlp.errors import UserError
 from circlemlp.records import Record
 from circlemlp.statistics import Interval, mean_interval
 
@@ -38,9 +41,13 @@ class CellResult:
 
 @dataclass(frozen=True)
 class BestRate:
-    """An architecture at its best learning rate."""
+    """An architecture at its best learning rate.
+
+    Where a replicate diverged at every rate, none is best: ``exists`` is False, and ``cell`` is merely one to show.
+    """
 
     cell: CellResult
+    exists: bool
     edge: str | None
     """``"lowest"`` or ``"highest"`` where the best rate is the end of the grid, so a better one may lie beyond."""
 
@@ -52,7 +59,7 @@ class Difference:
     first: CellResult
     second: CellResult
     loss: Interval
-    """Of the validation loss of the first minus that of the second."""
+    """Of the validation loss of the first minus that of the second; of no values unless both exist."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +72,36 @@ class Comparison:
 
 
 def compare(records: Sequence[Record], commands: Sequence[str]) -> Comparison:
-    """Judge the cells of a sweep; smaller architectures come first."""
+    """Judge the cells of a sweep; smaller architectures come first.
+
+    Raises
+    ------
+    UserError
+        If they differ in more than architecture and learning rate.
+    """
+    _check_comparable(records)
     cells = sorted(
         (_cell(record, command) for record, command in zip(records, commands, strict=True)),
         key=lambda cell: (cell.parameters, cell.hidden_layer_sizes, cell.learning_rate),
     )
     names = list(dict.fromkeys(cell.architecture for cell in cells))
     best = [_best([cell for cell in cells if cell.architecture == name]) for name in names]
-    pairs = list(combinations([one.cell for one in best], 2))
+    pairs = list(combinations(best, 2))
     return Comparison(cells, best, [_difference(a, b, comparisons=len(pairs)) for a, b in pairs])
+
+
+def _check_comparable(records: Sequence[Record]) -> None:
+    """Refuse cells that differ in more than architecture and learning rate."""
+
+    def rest(record: Record) -> dict[str, Any]:
+        of = copy.deepcopy(record.ingredients)
+        del of["config"]["model"]["hidden_layer_sizes"], of["config"]["optimizer"]["learning_rate"]
+        return of
+
+    if any(rest(record) != rest(records[0]) for record in records[1:]):
+        raise UserError(
+            "the report compares architectures and learning rates; these results differ in something else too"
+        )
 
 
 def _cell(record: Record, command: str) -> CellResult:
@@ -99,14 +127,17 @@ def _cell(record: Record, command: str) -> CellResult:
 
 def _best(cells: Sequence[CellResult]) -> BestRate:
     best = min(cells, key=lambda cell: (cell.ranking_loss, cell.learning_rate))
+    exists = math.isfinite(best.ranking_loss)
     rates = [cell.learning_rate for cell in cells]
     edge = None
-    if len(set(rates)) > 1 and best.learning_rate in (min(rates), max(rates)):
+    if exists and len(rates) > 1 and best.learning_rate in (min(rates), max(rates)):
         edge = "lowest" if best.learning_rate == min(rates) else "highest"
-    return BestRate(best, edge)
+    return BestRate(best, exists, edge)
 
 
-def _difference(first: CellResult, second: CellResult, *, comparisons: int) -> Difference:
-    losses = zip(first.record.summary["validation_loss"], second.record.summary["validation_loss"], strict=False)
-    paired = [a - b for a, b in losses if a is not None and b is not None]
-    return Difference(first, second, mean_interval(paired, comparisons=comparisons))
+def _difference(first: BestRate, second: BestRate, *, comparisons: int) -> Difference:
+    paired: list[float] = []
+    if first.exists and second.exists:
+        losses = (one.cell.record.summary["validation_loss"] for one in (first, second))
+        paired = [a - b for a, b in zip(*losses, strict=True)]
+    return Difference(first.cell, second.cell, mean_interval(paired, comparisons=comparisons))

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -44,15 +44,14 @@ class CommandLine:
     multirun : bool
         Whether ``-m`` was given.
     jobs : list of Job
-        All of them, or, where the sweeper chooses values as it goes (Optuna, say), the one that has no
-        swept value.
-    complete : bool
-        Whether ``jobs`` is all of them.
+        All of them, in the order of the sweep.
+    whole_experiment : bool
+        Whether the jobs are those of a shipped experiment, with nothing about them changed.
     """
 
     multirun: bool
     jobs: list[Job]
-    complete: bool
+    whole_experiment: bool
 
 
 def plain_config(composed: DictConfig) -> Config:
@@ -80,13 +79,16 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
     parsed = get_args_parser().parse_args(list(arguments))
     if parsed.help or parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion:
         return None
+    for flag in ("config_name", "config_dir", "config_path", "experimental_rerun"):
+        if getattr(parsed, flag):
+            raise ConfigError(f"--{flag.replace('_', '-')}: there is one configuration, in conf/; use overrides")
     try:
         overrides = OverridesParser.create().parse_overrides(parsed.overrides)
         for override in overrides:
             _check(override)
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return _compose_all(overrides, parsed.overrides, multirun=bool(parsed.multirun))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, AssertionError, TypeError, ValueError) as error:
         raise _in_one_line(error, parsed.overrides) from None
 
 
@@ -96,14 +98,16 @@ def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: b
         for override in overrides:
             if override.is_sweep_override():
                 raise ConfigError(f"{override.input_line}: several values make a sweep; add -m")
-        return CommandLine(False, [_job(fixed)], complete=True)
+        return CommandLine(False, [_job(fixed)], whole_experiment=False)
     sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
     if not sweeper["_target_"].endswith("BasicSweeper"):
-        return CommandLine(True, [_job(fixed)], complete=False)
+        raise ConfigError("hydra/sweeper: the sweep is checked before it starts, so only the basic sweeper will do")
     axes = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     swept = OverridesParser.create().parse_overrides([*axes, *texts])
     (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
-    return CommandLine(True, [_job(one) for one in batch], complete=True)
+    about = {override.key_or_group.split(".")[0].split("/")[0] for override in overrides}
+    whole = "experiment" in about and about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
+    return CommandLine(True, [_job(one) for one in batch], whole_experiment=whole)
 
 
 def _job(overrides: Sequence[str]) -> Job:
@@ -127,14 +131,19 @@ def _plain(composed: DictConfig) -> dict[str, object]:
 
 def _check(override: Override) -> None:
     """Refuse a key or a choice that does not exist, naming the nearest that does."""
-    key, value = override.key_or_group, (override.input_line or "").partition("=")[2]
+    key, text = override.key_or_group, (override.input_line or "").partition("=")[2]
+    if key == "hydra.mode":
+        raise ConfigError("hydra.mode: add -m for a sweep, or leave it out")
     if key.split(".")[0].split("/")[0] == "hydra":
         return
     choices = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
     if choices and not override.is_delete():
-        for one in value.split(","):
-            if one not in choices and not (key == "experiment" and one == "null"):
-                nearest = difflib.get_close_matches(one, choices, n=1, cutoff=0.0)[0]
-                raise ConfigError(f"{key}={one}: must be one of {', '.join(choices)}; the nearest is {nearest}")
+        value = override.value()
+        wanted = value.list if isinstance(value, ChoiceSweep) else [] if override.is_sweep_override() else [value]
+        for one in (getattr(item, "text", item) for item in wanted):
+            if one not in choices:
+                nearest = difflib.get_close_matches(str(one), choices, n=1, cutoff=0.0)[0]
+                shown = "null" if one is None else one
+                raise ConfigError(f"{key}={shown}: must be one of {', '.join(choices)}; the nearest is {nearest}")
     elif not any(known == key or known.startswith(f"{key}.") for known in known_keys()):
-        raise unknown_key(key, value)
+        raise unknown_key(key, text)

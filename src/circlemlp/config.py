@@ -34,6 +34,10 @@ class DataSection(Section):
     label_noise: Annotated[float, Field(ge=0, lt=0.5)]
     seed: Seed
 
+    def described(self) -> dict[str, Any]:
+        """Return what decides the points and labels, as plain values."""
+        return self.model_dump(exclude={"file"})
+
 
 class QuarterCircle(DataSection):
     """The unit square; class 1 inside an arc around the origin."""
@@ -81,7 +85,7 @@ class Optimizer(Section):
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     beta_1: Annotated[float, Field(ge=0, lt=1)]
     beta_2: Annotated[float, Field(ge=0, lt=1)]
-    epsilon: Annotated[float, Field(gt=0, le=1)]
+    epsilon: Annotated[float, Field(ge=1e-30, le=1)]  # smaller ones vanish in float32
 
 
 class Training(Section):
@@ -133,9 +137,10 @@ class Config(Section):
 
     def deciding(self) -> dict[str, Any]:
         """Return the part that decides a cell's result, as plain values: what its identity is made of."""
-        values = self.model_dump(include={"data", "model", "optimizer", "training"})
-        del values["data"]["file"]
-        return values
+        return {
+            "data": self.data.described(),
+            **self.model_dump(include={"model", "optimizer", "training"}),
+        }
 
 
 def parse(values: Mapping[str, Any]) -> Config:

@@ -3,8 +3,8 @@
 import json
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def write_dataset(config: Data, dataset: Dataset) -> Path:
     """Write a data set, with its configuration and digest, to ``config.file``; whole or not at all."""
     path = Path(config.file)
     content = pack(
-        {**vars(dataset), CONFIG: np.array(canonical(_described(config))), DIGEST: np.array(dataset.digest())}
+        {**vars(dataset), CONFIG: np.array(canonical(config.described())), DIGEST: np.array(dataset.digest())}
     )
     with plain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,7 @@ def write_dataset(config: Data, dataset: Dataset) -> Path:
     return path
 
 
+@lru_cache(maxsize=8)  # the cells of a sweep share few data sets
 def read_dataset(config: Data) -> Dataset:
     """Read ``config.file`` and check that it is whole and is what the configuration describes.
 
@@ -74,21 +75,17 @@ def read_dataset(config: Data) -> Dataset:
         raise UserError(f"{path}: there is no such data file; {remedy}")
     try:
         arrays = unpack(path.read_bytes())
-        described = json.loads(str(arrays.pop(CONFIG)))
+        described = dict(json.loads(str(arrays.pop(CONFIG))))
         digest = str(arrays.pop(DIGEST))
         dataset = Dataset(**arrays)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read as a data file ({error}); {remedy}") from None
     if dataset.digest() != digest:
         raise UserError(f"{path}: the data are not what was written (digest differs); {remedy}")
-    for key, value in _described(config).items():
+    for key, value in config.described().items():
         if described.get(key) != value:
             raise UserError(
                 f"{path}: holds data.{key}={described.get(key)}, the configuration says {value}; {remedy} "
                 f"data.{key}={value} (and give another data.file to keep both)"
             )
     return dataset
-
-
-def _described(config: Data) -> dict[str, Any]:
-    return config.model_dump(exclude={"file"})

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import pandas as pd
 import seaborn as sns
 from matplotlib.colors import LogNorm
@@ -57,7 +58,7 @@ def draw_all(folder: Path, results: Results, comparison: Comparison, dataset: Da
         ),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with mpl.style.context(["default", STYLE]):  # nothing of the user's own settings
         for name, (draw, _) in figures.items():
             draw().savefig(folder / name, metadata={"Date": None})
     return {name: caption for name, (_, caption) in figures.items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from circlemlp.cells import FAILURES, PROGRESS, Cell, Notes, architecture
+from circlemlp.cells import PROGRESS, Cell, Notes
 from circlemlp.core.parameters import Layout
 from circlemlp.records import Store
 
@@ -36,21 +36,22 @@ def watching(store: Store, cells: Sequence[Cell], present: set[str]) -> Iterator
     ) as bar:
         task = bar.add_task("training", total=sum(map(work, to_train)))
 
+        finished: set[str] = set()
+
         def look() -> None:
-            done = failed = 0
-            progress, running = 0.0, []
+            failed = running = 0
+            progress = 0.0
             for cell in to_train:
                 notes = Notes(store, cell.identity)
-                if store.is_good(cell.identity):
-                    done, progress = done + 1, progress + work(cell)
-                elif notes.read(FAILURES):
+                if cell.identity in finished or store.is_good(cell.identity):
+                    finished.add(cell.identity)
+                    progress += work(cell)
+                elif notes.failed():
                     failed, progress = failed + 1, progress + work(cell)
                 elif note := notes.read(PROGRESS):
-                    progress += work(cell) * note["done"] / note["total"]
-                    running.append(architecture(cell.config.model.hidden_layer_sizes))
-            counts = f"{done} of {len(to_train)} cells, {len(running)} running" + (
-                f", {failed} failed" if failed else ""
-            )
+                    running, progress = running + 1, progress + work(cell) * note["done"] / note["total"]
+            counts = f"{len(finished)} of {len(to_train)} cells, {running} running"
+            counts += f", {failed} failed" if failed else ""
             bar.update(task, completed=progress, description=counts)
 
         def keep_looking() -> None:

@@ -97,16 +97,20 @@ class Store:
         """
         if identity not in self:
             raise KeyError(identity)
+        folder = self.path(identity)
         try:
-            manifest = json.loads((self.path(identity) / MANIFEST).read_bytes())
-            packed = (self.path(identity) / ARRAYS).read_bytes()
-            sealed = {name: manifest[name] for name in ("ingredients", "summary", "arrays")}
-            if manifest["seal"] != sha256(canonical(sealed)) or identity_of(manifest["ingredients"]) != identity:
-                raise DamagedRecord(f"{self.path(identity)}: {MANIFEST} is not what was written")
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            packed = (folder / ARRAYS).read_bytes()
+            if manifest.pop("seal") != sha256(canonical(manifest)) or identity_of(manifest["ingredients"]) != identity:
+                raise DamagedRecord(f"{folder}: {MANIFEST} is not what was written")
             if manifest["arrays"] != sha256(packed):
-                raise DamagedRecord(f"{self.path(identity)}: {ARRAYS} is not what was written")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedRecord(f"{self.path(identity)}: cannot be read ({type(error).__name__}: {error})") from None
+                raise DamagedRecord(f"{folder}: {ARRAYS} is not what was written")
+        except PermissionError as error:
+            raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise DamagedRecord(f"{folder}: is not whole ({error.strerror})") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedRecord(f"{folder}: cannot be read ({type(error).__name__}: {error})") from None
         return Record(manifest["ingredients"], manifest["summary"], unpack(packed), manifest.get("volatile", {}))
 
     def save(self, record: Record, *, volatile: bool = True) -> Path:
@@ -124,10 +128,10 @@ class Store:
             The record's folder.
         """
         packed = pack(record.arrays)
-        sealed = {"ingredients": record.ingredients, "summary": record.summary, "arrays": sha256(packed)}
-        manifest = {**sealed, "seal": sha256(canonical(sealed))}
+        manifest = {"ingredients": record.ingredients, "summary": record.summary, "arrays": sha256(packed)}
         if volatile:
             manifest["volatile"] = record.volatile
+        manifest["seal"] = sha256(canonical(manifest))
         files = {MANIFEST: (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode(), ARRAYS: packed}
         with plain_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -194,9 +198,10 @@ class Store:
         with plain_disk_errors(self.folder):
             folder = self.folder / ".locks"
             folder.mkdir(parents=True, exist_ok=True)
-            with open(folder / identity, "w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
+            file = open(folder / identity, "w")  # noqa: SIM115, closed below; errors of the block are its own
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -27,8 +27,10 @@ THRESHOLD = 0.95
 """The accuracy that the first version of this experiment claimed for every model without looking."""
 
 
-def write_report(folder: Path, title: str, results: Results, dataset: Dataset) -> None:
-    """Write report.md, report.html, metrics.json, best_cell.csv and the figures into a folder.
+def write_report(folder: Path, title: str, results: Results, dataset: Dataset, store: Store) -> None:
+    """Write report.md, report.html, metrics.json, best_cell.csv, timing.md and the figures into a folder.
+
+    ``store`` is where the training times are found, if they are known here.
 
     Raises
     ------
@@ -46,6 +48,7 @@ def write_report(folder: Path, title: str, results: Results, dataset: Dataset) -
         (folder / "report.html").write_text(html(title, text, folder), encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(metrics(comparison), indent=2) + "\n")
         (folder / "best_cell.csv").write_text(best_cell(comparison, results.curves))
+        (folder / "timing.md").write_text(timing(comparison, store), encoding="utf-8")
 
 
 def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict[str, str]) -> str:
@@ -112,13 +115,15 @@ def findings(comparison: Comparison, dataset: Dataset) -> list[str]:
     """Return sentences, each with what it rests on."""
     best = min(comparison.best, key=lambda one: one.cell.ranking_loss)
     sentences = []
-    if math.isfinite(best.cell.ranking_loss):
+    if best.exists:
         sentences.append(
             f"The lowest mean validation loss is that of **{best.cell.architecture}** at learning rate "
             f"{best.cell.learning_rate:g}: {_interval(best.cell.loss)}, with accuracy {_interval(best.cell.accuracy)}."
         )
     sentences.append(_above_threshold(comparison.best))
     for one in comparison.best:
+        if not one.exists:
+            sentences.append(f"{one.cell.architecture} has no best learning rate: a replicate diverged at every one.")
         if one.edge:
             sentences.append(
                 f"The best learning rate of {one.cell.architecture}, {one.cell.learning_rate:g}, is the {one.edge} of "
@@ -143,7 +148,7 @@ def _above_threshold(best: Sequence[BestRate]) -> str:
     lowest = [
         min((v for v in one.cell.record.summary["validation_accuracy"] if v is not None), default=0.0) for one in best
     ]
-    above = [one.cell.diverged == 0 and value > THRESHOLD for one, value in zip(best, lowest, strict=True)]
+    above = [one.exists and value > THRESHOLD for one, value in zip(best, lowest, strict=True)]
     scope = "at its best learning rate, in every replicate"
     if all(above):
         return (
@@ -161,13 +166,18 @@ def best_table(best: Sequence[BestRate]) -> str:
         [
             one.cell.architecture,
             str(one.cell.parameters),
-            f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else ""),
-            _interval(one.cell.accuracy),
-            _interval(one.cell.loss),
+            *_best_cells(one),
         ]
         for one in best
     ]
     return _table(["architecture", "parameters", "best learning rate", "validation accuracy", "validation loss"], rows)
+
+
+def _best_cells(one: BestRate) -> list[str]:
+    if not one.exists:
+        return ["none: a replicate diverged at every rate", "", ""]
+    rate = f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else "")
+    return [rate, _interval(one.cell.accuracy), _interval(one.cell.loss)]
 
 
 def cells_table(cells: Sequence[CellResult]) -> str:
@@ -209,6 +219,8 @@ def differences(comparison: Comparison) -> list[str]:
 
 
 def _verdict(one: Difference) -> str:
+    if one.loss.n == 0:
+        return "not comparable: a replicate diverged at every rate"
     if not one.loss.excludes_zero:
         return "not distinguishable"
     lower = one.first if one.loss.mean < 0 else one.second
@@ -261,10 +273,9 @@ def metrics(comparison: Comparison) -> dict[str, Any]:
     """Return the numbers that ``dvc metrics`` shows: each architecture at its best learning rate."""
     return {
         one.cell.architecture: {
-            "best_learning_rate": one.cell.learning_rate,
-            "validation_accuracy": _finite(one.cell.accuracy.mean),
-            "validation_loss": _finite(one.cell.loss.mean),
-            "diverged_replicates": one.cell.diverged,
+            "best_learning_rate": one.cell.learning_rate if one.exists else None,
+            "validation_accuracy": one.cell.accuracy.mean if one.exists else None,
+            "validation_loss": one.cell.loss.mean if one.exists else None,
         }
         for one in comparison.best
     }
@@ -367,10 +378,6 @@ def _interval(interval: Interval, *, signed: bool = False) -> str:
         return "none finished"
     mean = f"{interval.mean:+.4f}" if signed else f"{interval.mean:.4f}"
     return mean if math.isnan(interval.half_width) else f"{mean} ± {interval.half_width:.4f}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

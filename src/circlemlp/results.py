@@ -6,7 +6,7 @@ without what varies between executions, ``cells.json`` with their order and the 
 """
 
 import json
-import shutil
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from circlemlp.errors import UserError
 from circlemlp.records import DamagedRecord, Record, Store, plain_disk_errors
 
 RESULTS = Path("results")
+REPLICATES, CURVES = "replicates.csv", "curves.csv"
 CURVE_POINTS = 101
 
 
@@ -64,9 +65,10 @@ def export(folder: Path, outcomes: Sequence[tuple[list[str], Record]]) -> None:
             cells = [{"identity": record.identity, "command": _command(o)} for o, record in outcomes]
             (made / "cells.json").write_text(json.dumps(cells, indent=2) + "\n")
             records = [record for _, record in outcomes]
-            _write_csv(replicates_table(records), made / "replicates.csv")
-            _write_csv(curves_table(records), made / "curves.csv")
-            shutil.rmtree(folder, ignore_errors=True)
+            (made / REPLICATES).write_text(_csv(replicates_table(records)))
+            (made / CURVES).write_text(_csv(curves_table(records)))
+            if folder.exists():
+                folder.rename(Path(aside) / "before")
             made.rename(folder)
 
 
@@ -84,9 +86,13 @@ def read(folder: Path) -> Results:
         records = [Store(folder / "records").load(cell["identity"]) for cell in cells]
     except FileNotFoundError:
         raise UserError(f"{folder}: there are no results here; {remedy}") from None
-    except (DamagedRecord, KeyError, ValueError) as error:
+    except (DamagedRecord, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: the results are damaged ({error}); {remedy}") from None
-    return Results(records, [cell["command"] for cell in cells], replicates_table(records), curves_table(records))
+    replicates, curves = replicates_table(records), curves_table(records)
+    for name, table in ((REPLICATES, replicates), (CURVES, curves)):
+        if not (folder / name).is_file() or (folder / name).read_text() != _csv(table):
+            raise UserError(f"{folder}: the results are damaged ({name} is not that of the records); {remedy}")
+    return Results(records, [cell["command"] for cell in cells], replicates, curves)
 
 
 def replicates_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -110,7 +116,7 @@ def replicates_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def curves_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Return the curves of every replicate at about a hundred epochs, denser at the start."""
+    """Return the curves of every replicate at about a hundred epochs."""
     parts = []
     for record in records:
         epochs = kept_epochs(record.arrays["training_loss"].shape[1] - 1, CURVE_POINTS)
@@ -140,8 +146,9 @@ def _labels(record: Record) -> dict[str, Any]:
 def _command(overrides: Sequence[str]) -> str:
     told = [o for o in overrides if not o.startswith(("paths.", "tracking", "progress.", "hydra"))]
     told.sort(key=lambda override: not override.startswith("experiment="))
-    return " ".join(["python pipelines/train.py", *(f"'{o}'" if set(o) & set("[]{} $()") else o for o in told)])
+    return shlex.join(["python", "pipelines/train.py", *told])
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path, index=False, lineterminator="\n")
+def _csv(table: pd.DataFrame) -> str:
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text

@@ -8,7 +8,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,35 +26,45 @@ INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
 
 def guarded(door: Callable[[], int]) -> int:
-    """Run a door; end what the user can put right in one line and exit code 2."""
+    """Run a door; end what the user can put right in one line and exit code 2, and Ctrl-C in one line too."""
     try:
         return door()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
 
 
 def prepare(config: Config) -> dict[str, Any]:
     """Choose the numeric environment of this process and return it as it really is."""
     mode = numerics.resolve(config.numerics)
-    if config.numerics == "auto" and mode == "native":
-        print("numerics=auto: native kernels, because this machine is not Linux on x86-64 with AVX2", file=sys.stderr)
     numerics.pin(mode)
     return numerics.read_back(mode)
+
+
+def announce(config: Config) -> None:
+    """Say so where ``auto`` could not be portable."""
+    if config.numerics == "auto" and numerics.resolve("auto") == "native":
+        print("numerics=auto: native kernels, because this machine is not Linux on x86-64 with AVX2", file=sys.stderr)
 
 
 def train_job(composed: Any) -> None:
     """Train the cell of one Hydra job. A failure is noted for the door, and does not stop other jobs."""
     os.chdir(PROJECT)
     config = plain_config(composed)
-    mode = numerics.resolve(config.numerics)
-    numerics.pin(mode)
-    environment = numerics.read_back(mode)
+    environment = prepare(config)
     from circlemlp.cells import Cell, run
     from circlemlp.records import Store
 
+    try:
+        cell = Cell.of(config, environment)
+    except UserError as error:  # the door has read the data, so this is rare
+        print(f"error: {error}", file=sys.stderr)
+        return
     with contextlib.suppress(Exception):  # noted by run(), shown in the door's table
-        run(Cell.of(config, environment), Store(Path(config.paths.records)))
+        run(cell, Store(Path(config.paths.records)))
 
 
 def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
@@ -83,8 +93,9 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
         launch()
         return 0
     config = _shared(command)
+    announce(config)
     environment = prepare(config)
-    from circlemlp.cells import Cell
+    from circlemlp.cells import Cell, Notes
     from circlemlp.records import Store
 
     cells = {(cell := Cell.of(job.config, environment)).identity: (job, cell) for job in command.jobs}
@@ -96,25 +107,50 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
         if identity in store and identity not in present:
             print(f"{store.path(identity)}: the record is damaged; its cell is trained again", file=sys.stderr)
     interrupted = False
-    if len(present) < len(cells) or not command.complete:
+    if len(present) < len(cells):
+        for identity in cells.keys() - present:
+            Notes(store, identity).clear()
         with _indexing(config), _watching(store, [cell for _, cell in cells.values()], present):
-            try:
-                launch()
-            except KeyboardInterrupt:
-                interrupted = True
-            except SystemExit:  # how Hydra reports a launcher that failed; the store tells what is missing
-                pass
+            interrupted = _launch_until_settled(launch, store, cells.keys() - present)
     outcomes = [_outcome(store, job, cell, present) for job, cell in cells.values()]
     _show(outcomes, config.progress.print_every, interrupted=interrupted)
     if interrupted:
         return INTERRUPTED
     if any(outcome.record is None for outcome in outcomes):
         return 1
-    if command.multirun and config.paths.results is not None:
+    if command.whole_experiment and config.paths.results is not None:
         from circlemlp.results import export
 
         export(Path(config.paths.results), [(list(o.job.overrides), o.record) for o in outcomes if o.record])
     return 0
+
+
+def _launch_until_settled(launch: Callable[[], None], store: "Store", identities: Set[str]) -> bool:
+    """Run the jobs until each has a record or a reason why not; return whether the user interrupted.
+
+    A worker that is killed, for want of memory say, takes its launcher down with it. What it was training is
+    then noted as failed, and the launcher is started again for the rest.
+    """
+    from circlemlp.cells import PROGRESS, Notes
+
+    def unsettled() -> set[str]:
+        return {one for one in identities if one not in store and not Notes(store, one).failed()}
+
+    remaining = unsettled()
+    while remaining:
+        try:
+            launch()
+        except KeyboardInterrupt:
+            return True
+        except SystemExit:  # how Hydra reports that its launcher failed
+            for one in remaining:
+                if Notes(store, one).read(PROGRESS) and one not in store:
+                    Notes(store, one).failure(RuntimeError("a worker was killed while it trained this cell"))
+                    Notes(store, one).clear(PROGRESS)
+        before, remaining = remaining, unsettled()
+        if remaining == before:  # nothing came of it, so nothing will
+            break
+    return False
 
 
 def _shared(command: CommandLine) -> Config:
@@ -134,8 +170,8 @@ def _adopt(store: "Store", cells: dict[str, tuple[Job, "Cell"]]) -> None:
 
     for exported in exported_stores():
         for identity in cells:
-            if identity in exported and identity not in store:
-                with contextlib.suppress(DamagedRecord):
+            if identity in exported and not store.is_good(identity):
+                with contextlib.suppress(DamagedRecord), store.lock(identity):
                     store.save(exported.load(identity))
 
 

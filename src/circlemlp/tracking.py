@@ -73,32 +73,33 @@ class Index:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def bring_up_to_date(self, stores: Iterable[Store], *, limit: int | None = None) -> int:
+    def bring_up_to_date(self, stores: Iterable[Store]) -> int:
         """Index the records that are not indexed yet; return how many were added.
 
         Parameters
         ----------
         stores : iterable of Store
-            A record in several of them is one record. Damaged ones are passed over.
-        limit : int, optional
-            Add at most this many, so that a caller can look up in between.
+            A record in several of them is one record. Damaged ones are named and passed over.
         """
         with self._alone():
             indexed = self._indexed()
             added = 0
             for store in stores:
                 for identity in store.identities():
-                    if identity in indexed or added == limit:
+                    if identity in indexed:
                         continue
-                    with contextlib.suppress(DamagedRecord):
+                    try:
                         self._add(store.load(identity))
-                        indexed.add(identity)
-                        added += 1
+                    except DamagedRecord as error:
+                        print(f"not indexed: {error}", file=sys.stderr)
+                        continue
+                    indexed.add(identity)
+                    added += 1
             return added
 
     def _indexed(self) -> set[str]:
         """Return the identities of the cells that are indexed, after removing what was left unfinished."""
-        for run in self._search("attributes.status != 'FINISHED'"):
+        for run in self._search(f"attributes.status != 'FINISHED' and tags.`{KIND}` = 'cell'"):
             for child in self._search(f"tags.mlflow.parentRunId = '{run.info.run_id}'"):
                 self._client.delete_run(child.info.run_id)
             self._client.delete_run(run.info.run_id)
@@ -186,6 +187,7 @@ class _Run:
         config, volatile = record.ingredients["config"], record.volatile
         sizes = config["model"]["hidden_layer_sizes"]
         parameters = {f"{group}.{key}": value for group, values in config.items() for key, value in values.items()}
+        code = {"mlflow.source.git.commit": volatile.get("commit"), "circlemlp.dirty": volatile.get("dirty")}
         started_ms = _milliseconds(volatile.get("started_at"))
         return cls(
             name=name,
@@ -199,8 +201,7 @@ class _Run:
                 IDENTITY: record.identity,
                 "circlemlp.data_digest": record.ingredients["data"],
                 "circlemlp.code_digest": record.ingredients["code"],
-                "mlflow.source.git.commit": str(volatile.get("commit")),
-                "circlemlp.dirty": str(volatile.get("dirty")),
+                **{name: str(value) for name, value in code.items() if value is not None},
             },
             metrics=[point for metric, curve in curves.items() for point in _points(metric, curve, points)],
             started_ms=started_ms,
@@ -237,12 +238,15 @@ def all_stores(config: Config) -> list[Store]:
 
 def follow(config: Config) -> None:
     """Index records as they appear, until standard input ends; then index what is left."""
-    index = Index(config.tracking)
+    index, store = Index(config.tracking), Store(Path(config.paths.records))
+    seen: set[str] = set()
     ended = False
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0])
-        while index.bring_up_to_date([Store(Path(config.paths.records))], limit=1):
-            pass
+        present = set(store.identities())
+        if present - seen:
+            index.bring_up_to_date([store])
+            seen = present
 
 
 def serve(tracking: Tracking) -> None:

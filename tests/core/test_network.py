@@ -55,11 +55,15 @@ def test_the_gradient_is_the_slope_of_the_loss(hidden, n, seed):
     layout, parameters, x, y = problem(hidden, n, seed=seed)
     direction = stream(seed, "direction").standard_normal(layout.n_parameters)
     step = 1e-6
-    _, inputs = plain.forward(plain.unflatten(parameters[0], layout.layer_sizes), x)
-    layers = plain.unflatten(parameters[0], layout.layer_sizes)
-    scores = [w @ h + b for (w, b), h in zip(layers[:-1], inputs, strict=False)]
-    assume(min(np.abs(s).min() for s in scores) > 1e-3)  # away from the kinks, where there is a slope
-    sides = [plain.mean_loss(parameters[0] + sign * step * direction, layout.layer_sizes, x, y) for sign in (1, -1)]
+
+    def side(sign):
+        theta = parameters[0] + sign * step * direction
+        _, inputs = plain.forward(plain.unflatten(theta, layout.layer_sizes), x)
+        return plain.mean_loss(theta, layout.layer_sizes, x, y), [h > 0 for h in inputs[1:]]
+
+    sides, active = zip(side(1), side(-1), strict=True)
+    # Where a node switches between the sides there is a kink, and no slope to compare with.
+    assume(all((a == b).all() for a, b in zip(*active, strict=True)))
     _, gradient = gradients(Network(layout, parameters), x, y, columns=64)
     assert gradient[0] @ direction == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-5, abs=1e-8)
 
@@ -81,6 +85,14 @@ def test_logits_of_any_number_of_points():
     for replicate in range(3):
         expected, _ = plain.forward(plain.unflatten(parameters[replicate], layout.layer_sizes), x)
         np.testing.assert_allclose(logits[replicate], expected, rtol=1e-11, atol=1e-13)
+
+
+def test_probabilities_are_those_of_the_logits():
+    layout, parameters, x, _ = problem([16, 8], 100, replicates=2)
+    network = Network(layout, 50 * parameters)
+    logits = network.logits(x)
+    np.testing.assert_allclose(network.probabilities(x), 1 / (1 + np.exp(-logits)), rtol=1e-14)
+    assert (logits.min(), logits.max()) != pytest.approx((0, 0), abs=30)
 
 
 def test_relu_and_its_slope_at_and_around_the_kink():

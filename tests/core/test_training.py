@@ -11,6 +11,7 @@ from circlemlp.core.adam import AdamOptions
 from circlemlp.core.data import Boundary, sample_dataset
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.parameters import Layout
+from circlemlp.core.streams import stream
 from circlemlp.core.training import Trainer, replicates_together, train
 
 DATA = sample_dataset(Boundary(0, 1, 0, 1), n_train=5000, n_validation=2000, label_noise=0, seed=2024)
@@ -82,11 +83,10 @@ def test_a_mini_batch_of_everything_is_the_full_batch_in_another_order():
     np.testing.assert_allclose(mini, full, rtol=1e-6, atol=1e-9)
 
 
-def test_an_epoch_of_mini_batches_takes_every_point_once():
-    # One step of plain Adam for each batch in the order of the replicate's own stream.
-    from circlemlp.core.streams import stream
-
-    layout = Layout.of((6,))
+@pytest.mark.parametrize(("hidden", "rate"), [((6,), 0.001), ((6,), 0.1), ((5, 3), 0.01)])
+def test_every_cell_takes_the_same_batches_and_every_point_once(hidden, rate):
+    # One step of plain Adam for each batch, in the order of the replicate's own stream, whatever the cell.
+    layout = Layout.of(hidden)
     order = np.arange(300)
     stream(5, "shuffling", 0).shuffle(order)
     theta = initialise(layout, seed=5, replicates=[0], dtype="float64")[0]
@@ -95,8 +95,9 @@ def test_an_epoch_of_mini_batches_takes_every_point_once():
         batch = order[start : start + 128]
         g = plain.gradient(theta, layout.layer_sizes, SMALL.x_train[batch], SMALL.y_train[batch])
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        theta = theta - 0.001 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-    parameters, _ = run(hidden=(6,), epochs=1, batch_size=128, replicates=1, seed=5)
+        theta = theta - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    adam = AdamOptions(learning_rate=rate)
+    parameters, _ = run(hidden=hidden, epochs=1, batch_size=128, replicates=1, seed=5, adam=adam)
     np.testing.assert_allclose(parameters[0], theta, rtol=1e-9, atol=1e-12)
 
 
@@ -105,12 +106,6 @@ def test_the_same_call_gives_the_same_bits_and_another_seed_others():
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1].validation_loss, second[1].validation_loss)
     assert (first[0] != other[0]).any()
-
-
-def test_cells_that_share_a_replicate_see_the_same_order():
-    slow, _ = run(adam=AdamOptions(learning_rate=1e-12), batch_size=32, epochs=1)
-    still, _ = run(adam=AdamOptions(learning_rate=1e-13), batch_size=32, epochs=1)
-    np.testing.assert_allclose(slow, still, atol=1e-9)
 
 
 def test_it_learns_the_circle():
@@ -188,7 +183,8 @@ def test_an_epoch_allocates_nothing(batch_size):
 
 
 MILLION = """
-import resource
+import re
+from pathlib import Path
 from circlemlp import numerics
 numerics.pin(numerics.resolve("auto"))
 import numpy as np
@@ -196,15 +192,17 @@ from circlemlp.core.adam import AdamOptions
 from circlemlp.core.data import Boundary, sample_dataset
 from circlemlp.core.training import Trainer
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def memory(what):
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"^{what}:\\s+(\\d+) kB", status, re.M)[1])
 
 data = sample_dataset(Boundary(0, 1, 0, 1), n_train=1_000_000, n_validation=1000, label_noise=0, seed=0)
-before = peak()
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is resident now
+before = memory("VmRSS")
 trainer = Trainer(data, hidden_layer_sizes=(128, 64), adam=AdamOptions(), batch_size=None, dtype="float32",
                   replicates=range(1), seed=0)
 trainer.epoch()
-print(peak() - before)
+print(memory("VmHWM") - before)
 """
 
 
@@ -212,7 +210,7 @@ def test_an_epoch_over_a_million_points_adds_little_memory():
     done = subprocess.run([sys.executable, "-c", MILLION], capture_output=True, text=True, check=True)
     added = int(done.stdout)
     print(f"added {added / 1e6:.0f} MB")
-    assert added < 200e6
+    assert 10e6 < added < 200e6  # the augmented points alone are 16 MB
 
 
 def test_the_core_imports_nothing_but_numpy():

@@ -13,7 +13,7 @@ from circlemlp.core.streams import stream
 def initialise(layout: Layout, *, seed: int, replicates: Iterable[int], dtype: DTypeLike) -> Floats:
     """Draw the parameters of independent replicates.
 
-    Hidden layers take He's N(0, 2 / fan_in), which keeps the variance of a ReLU layer's outputs equal to
+    Hidden layers take He's N(0, 2 / fan_in), which keeps the second moment of a ReLU layer's outputs equal to
     that of its inputs [1]_; the top layer, whose output is not rectified, takes N(0, 1 / fan_in). Biases
     are zero.
 

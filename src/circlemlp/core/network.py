@@ -199,6 +199,13 @@ class Network:
             np.matmul(np.swapaxes(weights, -1, -2), delta, out=tile.delta[below])
         relu_backward(tile.errors[below], tile.activations[below], tile.slope[below])
 
+    def probabilities(self, x: NDArray[np.float64]) -> Floats:
+        """Return p(y = 1 | x) of samples x of shape (n, features): shape (replicates, n)."""
+        logits = self.logits(x)
+        decay = np.exp(-np.abs(logits))
+        p: Floats = np.where(logits > 0, logits.dtype.type(1), decay) / (1 + decay)
+        return p
+
     def logits(self, x: NDArray[np.float64]) -> Floats:
         """Return the logits of samples x of shape (n, features): shape (replicates, n)."""
         columns = columns_per_tile(self.layout, self.parameters.dtype)

@@ -35,6 +35,11 @@ class History:
     validation_accuracy: NDArray[np.float64]
     diverged_at: NDArray[np.int64]
 
+    def final(self) -> dict[str, list[float | None]]:
+        """Return each curve's last values, one a replicate; None for a replicate that diverged."""
+        curves = {name: curve[:, -1] for name, curve in vars(self).items() if name != "diverged_at"}
+        return {name: [float(value) if np.isfinite(value) else None for value in last] for name, last in curves.items()}
+
 
 class _Split:
     """One split of the data as the network takes it: augmented columns and signs, tile by tile."""
@@ -91,7 +96,7 @@ class _Shuffler:
 class Trainer:
     """Some replicates of one architecture, trained epoch by epoch.
 
-    Nothing is allocated from the second epoch on.
+    No array is allocated from the second epoch on.
 
     Parameters
     ----------
