@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import Project
-
 from circlemlp.identity import code_digest
+from conftest import Project
 
 
 @pytest.fixture

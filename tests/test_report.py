@@ -157,10 +157,10 @@ def test_results_read_back_and_damage_is_named(tmp_path):
 
 def test_times_are_told_where_they_are_known(tmp_path):
     store = Store(tmp_path)
-    known = made_up((4,), 0.1, [0.3, 0.3], wall_seconds=1.2, cpu_seconds=1.1, started_at="2026-01-01", host="h")
+    known = made_up((4,), 0.1, [0.3, 0.3, 0.3], wall_seconds=1.2, cpu_seconds=1.1, started_at="2026-01-01", host="h")
     store.save(known)
     text = timing(compare([known, GRID[1]], ["a", "b"]), store)
-    assert "| 2-4-1 | 0.1 | 1.2 | 1.1 | 100.000 | 2026-01-01 on h |" in text
+    assert "| 2-4-1 | 0.1 | 1.2 | 1.1 | 66.667 | 2026-01-01 on h |" in text
     assert "not known here" in text
 
 

@@ -45,13 +45,14 @@ class CommandLine:
         Whether ``-m`` was given.
     jobs : list of Job
         All of them, in the order of the sweep.
-    whole_experiment : bool
-        Whether the jobs are those of a shipped experiment, with nothing about them changed.
+    exports : bool
+        Whether the folder of results is to be written: the jobs are a shipped experiment's, with nothing
+        about them changed, or the command line names the folder itself.
     """
 
     multirun: bool
     jobs: list[Job]
-    whole_experiment: bool
+    exports: bool
 
 
 def plain_config(composed: DictConfig) -> Config:
@@ -98,7 +99,7 @@ def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: b
         for override in overrides:
             if override.is_sweep_override():
                 raise ConfigError(f"{override.input_line}: several values make a sweep; add -m")
-        return CommandLine(False, [_job(fixed)], whole_experiment=False)
+        return CommandLine(False, [_job(fixed)], exports=False)
     sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
     if not sweeper["_target_"].endswith("BasicSweeper"):
         raise ConfigError("hydra/sweeper: the sweep is checked before it starts, so only the basic sweeper will do")
@@ -107,7 +108,8 @@ def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: b
     (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
     about = {override.key_or_group.split(".")[0].split("/")[0] for override in overrides}
     whole = "experiment" in about and about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
-    return CommandLine(True, [_job(one) for one in batch], whole_experiment=whole)
+    named = any(override.key_or_group == "paths.results" for override in overrides)
+    return CommandLine(True, [_job(one) for one in batch], exports=whole or named)
 
 
 def _job(overrides: Sequence[str]) -> Job:

@@ -201,7 +201,7 @@ def differences(comparison: Comparison) -> list[str]:
     """Compare every two architectures, each at its best learning rate."""
     if not comparison.differences:
         return ["There is only one architecture."]
-    if all(math.isnan(one.loss.half_width) for one in comparison.differences):
+    if all(one.loss.n == 1 for one in comparison.differences):
         return ["One replicate of each cell does not tell chance from a difference, so none is claimed."]
     rows = [
         [

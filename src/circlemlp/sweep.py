@@ -118,7 +118,7 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
         return INTERRUPTED
     if any(outcome.record is None for outcome in outcomes):
         return 1
-    if command.whole_experiment and config.paths.results is not None:
+    if command.exports and config.paths.results is not None:
         from circlemlp.results import export
 
         export(Path(config.paths.results), [(list(o.job.overrides), o.record) for o in outcomes if o.record])
@@ -134,7 +134,7 @@ def _launch_until_settled(launch: Callable[[], None], store: "Store", identities
     from circlemlp.cells import PROGRESS, Notes
 
     def unsettled() -> set[str]:
-        return {one for one in identities if one not in store and not Notes(store, one).failed()}
+        return {one for one in identities if not (Notes(store, one).failed() or store.is_good(one))}
 
     remaining = unsettled()
     while remaining:
@@ -216,12 +216,13 @@ def _watching(store: "Store", cells: "Sequence[Cell]", present: set[str]) -> Ite
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a cell: a record, or the reason there is none."""
+    """What came of a cell: a record and whether it was trained, or the reason there is none."""
 
     job: Job
     cell: "Cell"
     record: "Record | None"
     state: str
+    failed: bool = False
 
 
 def _outcome(store: "Store", job: Job, cell: "Cell", present: set[str]) -> Outcome:
@@ -232,9 +233,9 @@ def _outcome(store: "Store", job: Job, cell: "Cell", present: set[str]) -> Outco
         record = store.load(cell.identity)
     except KeyError:
         note = Notes(store, cell.identity).read(FAILURES)
-        return Outcome(job, cell, None, f"failed: {note['reason']}" if note else "not trained")
+        return Outcome(job, cell, None, note["reason"] if note else "", failed=note is not None)
     except DamagedRecord as error:
-        return Outcome(job, cell, None, f"failed: {error}")
+        return Outcome(job, cell, None, str(error), failed=True)
     return Outcome(job, cell, record, "already there" if cell.identity in present else "trained")
 
 
@@ -257,16 +258,20 @@ def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: 
         name = architecture(outcome.cell.config.model.hidden_layer_sizes)
         rate = f"{outcome.cell.config.optimizer.learning_rate:g}"
         if outcome.record is None:
-            table.add_row(name, rate, "", "", "", "", "", outcome.state)
+            table.add_row(name, rate, "", "", "", "", "", "failed" if outcome.failed else "not trained")
         else:
             table.add_row(name, rate, *_numbers(outcome.record), f"{outcome.cell.identity[:12]} {outcome.state}")
     console.print(table)
+    for outcome in outcomes:
+        if outcome.failed:
+            name = architecture(outcome.cell.config.model.hidden_layer_sizes)
+            print(f"{name} at {outcome.cell.config.optimizer.learning_rate:g} failed: {outcome.state}")
     missing = sum(outcome.record is None for outcome in outcomes)
     done = len(outcomes) - missing
     if interrupted:
         console.print(f"interrupted: {done} of {len(outcomes)} cells are done; the same command goes on from here")
     elif missing:
-        console.print(f"{missing} of {len(outcomes)} cells failed; the same command trains only those again")
+        console.print(f"{missing} of {len(outcomes)} cells have no record; the same command trains only those")
 
 
 def _numbers(record: "Record") -> tuple[str, ...]:
