@@ -34,7 +34,13 @@ def test_a_bad_value_anywhere_in_a_sweep_stops_it():
 
 
 @pytest.mark.parametrize(
-    "axis", ["model=choice(mlp_64,mlp_128)", "model=mlp_64,'mlp_128'", "optimizer.learning_rate=range(1,3)"]
+    "axis",
+    [
+        "model=choice(mlp_64,mlp_128)",
+        "model=mlp_64,'mlp_128'",
+        "model=glob(mlp_64*)",
+        "optimizer.learning_rate=range(1,3)",
+    ],
 )
 def test_hydra_s_other_ways_to_write_a_sweep(axis):
     assert len(compose_jobs(["-m", axis]).jobs) == 2

@@ -57,6 +57,10 @@ def changed(key, value):
         ("training.epoch", 5, "training.epoch=5: there is no such key; the nearest known key is training.epochs"),
         ("numerics", "fast", "numerics=fast: must be one of auto, portable, native"),
         ("training", 3, "training=3: must be a section of keys"),
+        ("paths.results", "src", "paths.results=src: must be null, or a folder in results/"),
+        ("paths.results", "results/../src", "must be null, or a folder in results/"),
+        ("paths.results", ".", "must be null, or a folder in results/"),
+        ("paths.records", "", "paths.records=: must be a text"),
         ("model._target_", "os.system", "model._target_=os.system: there is no such key"),
     ],
 )

@@ -169,7 +169,7 @@ def test_the_index_is_served_on_the_loopback_interface_and_rebuilt_from_results_
         page, runs = wait_for(port), search(port)
         assert "MLflow" in page
         assert len(runs) == 6 * (1 + 3)
-        assert "2-64-32-1 lr 0.01" in {run["info"]["run_name"] for run in runs}
+        assert "2-64-32-1 lr 0.01, full batch, 60 epochs" in {run["info"]["run_name"] for run in runs}
         assert listening_addresses(port) == {"127.0.0.1"}
     finally:
         os.killpg(server.pid, 15)

@@ -77,7 +77,7 @@ def test_any_changed_byte_is_found(tmp_path_factory, data):
     same(read, written)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "empty", "remove", "no manifest", "other's"])
+@pytest.mark.parametrize("damage", ["truncate", "empty", "remove", "no manifest", "other's", "a file", "nested"])
 def test_a_damaged_record_is_named_and_replaced(tmp_path, damage):
     store = Store(tmp_path)
     path = store.save(record())
@@ -90,6 +90,11 @@ def test_a_damaged_record_is_named_and_replaced(tmp_path, damage):
             (path / "arrays.npz").unlink()
         case "no manifest":
             (path / "manifest.json").unlink()
+        case "a file":
+            shutil.rmtree(path)
+            path.write_text("not a folder")
+        case "nested":
+            (path / "manifest.json").write_text("[" * 100_000)
         case "other's":
             shutil.rmtree(path)
             shutil.copytree(store.save(record(1)), path)

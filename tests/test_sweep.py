@@ -142,11 +142,26 @@ def test_a_worker_that_is_killed_does_not_stop_the_others(tiny):
             worker = loky_worker(process.pid)
     os.kill(worker, signal.SIGKILL)
     out, err = process.communicate(timeout=300)
-    assert process.returncode == 1, out + err
-    assert "a worker was killed while it trained this cell" in out
-    assert 4 <= len(tiny.records()) < 6
-    again = tiny.train(*arguments, *TINY[:3], "training.epochs=20000", "tracking=none")
-    assert tiny.states(again).count("trained") == 6 - out.count(" trained")
+    assert process.returncode == 0, out + err
+    assert "the launcher failed: TerminatedWorkerError" in err
+    assert out.count(" trained") == len(tiny.records()) == 6
+
+
+def test_a_sweep_over_other_keys_shows_them(tiny):
+    done = tiny.train("-m", "training.seed=3,4", *TINY)
+    assert "training.seed" in done.stdout
+    assert [line.split()[-1] for line in done.stdout.splitlines()[1:]] == ["3", "4"]
+
+
+def test_a_request_to_end_is_like_ctrl_c(tiny):
+    process = tiny.start("python", "pipelines/train.py", "-m", "hydra/launcher=joblib", "training.seed=1,2,3,4", *LONG)
+    deadline = time.monotonic() + 120
+    while not list((tiny.folder / "runs/.progress").glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "the same command goes on from here" in out
 
 
 def loky_worker(parent):

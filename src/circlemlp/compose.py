@@ -14,6 +14,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
@@ -104,7 +105,8 @@ def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: b
     if not sweeper["_target_"].endswith("BasicSweeper"):
         raise ConfigError("hydra/sweeper: the sweep is checked before it starts, so only the basic sweeper will do")
     axes = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    swept = OverridesParser.create().parse_overrides([*axes, *texts])
+    loader = GlobalHydra.instance().config_loader()
+    swept = OverridesParser.create(config_loader=loader).parse_overrides([*axes, *texts])
     (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
     about = {override.key_or_group.split(".")[0].split("/")[0] for override in overrides}
     whole = "experiment" in about and about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}

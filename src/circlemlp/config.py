@@ -109,11 +109,14 @@ class Tracking(Section):
 
 
 class Paths(Section):
-    """Where things are kept, relative to the project. ``results: null``: a sweep leaves only records."""
+    """Where things are kept, relative to the project. ``results: null``: a sweep leaves only records.
 
-    records: str
-    results: str | None
-    reports: str
+    A folder of results is replaced as a whole, so it is always one of its own inside ``results/``.
+    """
+
+    records: Annotated[str, Field(min_length=1)]
+    results: Annotated[str, Field(pattern=r"^results/\w[\w.-]*$")] | None
+    reports: Annotated[str, Field(min_length=1)]
 
 
 class Progress(Section):
@@ -214,6 +217,8 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         for name in words
         if isinstance(constraint, annotated_types.BaseMetadata) and hasattr(constraint, name)
     ]
+    if any(getattr(constraint, "pattern", None) for constraint in metadata):
+        kind = "a folder in results/, such as results/mine"
     return " ".join([kind, " and ".join(limits)]).strip()
 
 

@@ -77,13 +77,13 @@ class Store:
         return self.folder / identity
 
     def __contains__(self, identity: str) -> bool:
-        return self.path(identity).is_dir()
+        return os.path.lexists(self.path(identity))
 
     def identities(self) -> list[str]:
         """Return the identities of all records, sorted, damaged ones among them."""
         if not self.folder.is_dir():
             return []
-        return sorted(p.name for p in self.folder.iterdir() if len(p.name) == 64 and p.is_dir())
+        return sorted(p.name for p in self.folder.iterdir() if len(p.name) == 64)
 
     def load(self, identity: str) -> Record:
         """Read a record and check it.
@@ -109,7 +109,7 @@ class Store:
             raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise DamagedRecord(f"{folder}: is not whole ({error.strerror})") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedRecord(f"{folder}: cannot be read ({type(error).__name__}: {error})") from None
         return Record(manifest["ingredients"], manifest["summary"], unpack(packed), manifest.get("volatile", {}))
 
@@ -157,7 +157,7 @@ class Store:
         try:
             aside.rename(self.path(identity))
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
             if not self.is_good(identity):
                 with tempfile.TemporaryDirectory(prefix=".aside-", dir=self.folder) as damaged:
@@ -181,8 +181,8 @@ class Store:
         """
         with plain_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            raise UserError(f"{self.folder}: cannot be written")
+            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".aside-") as probe:
+                probe.write(bytes(4096))
         self._clear_abandoned()
 
     def _clear_abandoned(self) -> None:
@@ -222,7 +222,7 @@ def unpack(packed: bytes) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:  # what zipfile raises of damage
         raise ValueError(str(error)) from None
 
 

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from markdown_it import MarkdownIt
 from circlemlp.comparison import BestRate, CellResult, Comparison, Difference, compare
 from circlemlp.core.data import Dataset
 from circlemlp.errors import UserError
-from circlemlp.figures import draw_all
+from circlemlp.figures import POINTS_SHOWN, draw_all
 from circlemlp.records import DamagedRecord, Store, plain_disk_errors
 from circlemlp.results import Results
 from circlemlp.statistics import Interval
@@ -63,8 +64,8 @@ def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict
         "## What the numbers support",
         "\n".join(f"- {sentence}" for sentence in findings(comparison, dataset)),
         figure("boundaries.svg"),
-        "Each panel is the replicate with the median validation loss. Colour is p(y = 1 | x); the points are "
-        "validation points by their label.",
+        "Each panel is the replicate with the median validation loss. Colour is p(y = 1 | x); the points are the "
+        f"first {min(POINTS_SHOWN, len(dataset.y_validation))} validation points, by their label.",
         "## Each architecture at its best learning rate",
         "The best learning rate is the one with the lowest mean validation loss; a cell with a diverged replicate "
         "cannot be best. " + interval_note(comparison),
@@ -77,13 +78,13 @@ def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict
         "## Loss curves",
         figure("loss_curves.svg"),
         "Each architecture at its best learning rate: mean over replicates and band from the lowest to the highest. "
-        + ("Epoch 0 is before training."),
+        + "Epoch 0 is before training; about a hundred epochs are drawn.",
         "## Differences between architectures",
         *differences(comparison),
         "## Every cell",
         cells_table(comparison.cells),
         "## How to reproduce a cell",
-        "Each command trains one cell, or finds its record, and prints its line of the table above.",
+        "Each command trains one cell, or finds its record, and prints its means.",
         commands(comparison.cells),
         "## What decided these numbers",
         provenance(comparison),
@@ -97,6 +98,12 @@ def what_was_run(comparison: Comparison, dataset: Dataset) -> str:
     training, data = config["training"], config["data"]
     rates = sorted({cell.learning_rate for cell in comparison.cells})
     batches = "the full batch" if training["batch_size"] is None else f"mini-batches of {training['batch_size']}"
+    chosen = (
+        " The validation points also choose the best learning rates, so the scores at those rates are a little "
+        "optimistic; there is no separate test set."
+        if len(rates) > 1
+        else ""
+    )
     share = max(dataset.y_validation.mean(), 1 - dataset.y_validation.mean())
     return (
         f"{_count(len(comparison.best), 'architecture')}, {_count(len(rates), 'learning rate')} "
@@ -105,9 +112,7 @@ def what_was_run(comparison: Comparison, dataset: Dataset) -> str:
         f"Each was trained by Adam on {batches} for {_count(training['epochs'], 'epoch')} in {training['dtype']}.\n\n"
         f"Data: {_shape(data)}, {data['n_train']} training and {data['n_validation']} validation points, "
         f"label noise {data['label_noise']:g}. "
-        f"Always giving the more frequent answer scores {share:.4f} on the validation points. "
-        "The validation points also choose the best learning rates, so the scores at those rates are a little "
-        "optimistic; there is no separate test set."
+        f"Always giving the more frequent answer scores {share:.4f} on the validation points." + chosen
     )
 
 
@@ -327,7 +332,7 @@ def html(title: str, text: str, folder: Path) -> str:
 
     body = re.sub(r'src="([^":]+\.svg)"', inline, body)
     body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
-    return PAGE.format(title=title, style=STYLE, body=body)
+    return PAGE.format(title=escape(title), style=STYLE, body=body)
 
 
 PAGE = """<!doctype html>

@@ -83,6 +83,8 @@ def read(folder: Path) -> Results:
     remedy = "make it with: dvc repro, or: python pipelines/train.py -m experiment=..."
     try:
         cells = json.loads((folder / "cells.json").read_text())
+        if not (isinstance(cells, list) and cells):
+            raise ValueError("cells.json names no cells")
         records = [Store(folder / "records").load(cell["identity"]) for cell in cells]
     except FileNotFoundError:
         raise UserError(f"{folder}: there are no results here; {remedy}") from None

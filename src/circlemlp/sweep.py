@@ -6,8 +6,10 @@ whichever launcher runs them, and what the user sees is read from the store.
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
 def guarded(door: Callable[[], int]) -> int:
     """Run a door; end what the user can put right in one line and exit code 2, and Ctrl-C in one line too."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # to end is to end in order
     try:
         return door()
     except UserError as error:
@@ -107,18 +110,24 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
         if identity in store and identity not in present:
             print(f"{store.path(identity)}: the record is damaged; its cell is trained again", file=sys.stderr)
     interrupted = False
-    if len(present) < len(cells):
-        for identity in cells.keys() - present:
-            Notes(store, identity).clear()
-        with _indexing(config), _watching(store, [cell for _, cell in cells.values()], present):
-            interrupted = _launch_until_settled(launch, store, cells.keys() - present)
+    missing = cells.keys() - present
+    for identity in missing:
+        Notes(store, identity).clear()
+    with _indexing(config):
+        if missing:
+            with _watching(store, [cell for _, cell in cells.values()], present):
+                interrupted = _launch_until_settled(launch, store, missing)
     outcomes = [_outcome(store, job, cell, present) for job, cell in cells.values()]
     _show(outcomes, config.progress.print_every, interrupted=interrupted)
     if interrupted:
         return INTERRUPTED
     if any(outcome.record is None for outcome in outcomes):
         return 1
-    if command.exports and config.paths.results is not None:
+    if config.paths.results is not None and command.multirun:
+        if not command.exports:
+            print(f"{config.paths.results} is left as it is: this is not the experiment as shipped; name a folder")
+            print("for these results with paths.results=results/...")
+            return 0
         from circlemlp.results import export
 
         export(Path(config.paths.results), [(list(o.job.overrides), o.record) for o in outcomes if o.record])
@@ -128,28 +137,33 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
 def _launch_until_settled(launch: Callable[[], None], store: "Store", identities: Set[str]) -> bool:
     """Run the jobs until each has a record or a reason why not; return whether the user interrupted.
 
-    A worker that is killed, for want of memory say, takes its launcher down with it. What it was training is
-    then noted as failed, and the launcher is started again for the rest.
+    A worker that is killed, for want of memory say, takes its launcher and the other workers down with it. The
+    launcher is then started again for the rest; a cell that was in training both times is noted as failed.
     """
     from circlemlp.cells import PROGRESS, Notes
 
     def unsettled() -> set[str]:
         return {one for one in identities if not (Notes(store, one).failed() or store.is_good(one))}
 
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that an error of the launcher comes here, not to the terminal
+    suspects: set[str] = set()
     remaining = unsettled()
     while remaining:
         try:
             launch()
         except KeyboardInterrupt:
             return True
-        except SystemExit:  # how Hydra reports that its launcher failed
-            for one in remaining:
-                if Notes(store, one).read(PROGRESS) and one not in store:
-                    Notes(store, one).failure(RuntimeError("a worker was killed while it trained this cell"))
-                    Notes(store, one).clear(PROGRESS)
+        except Exception as error:  # whatever a launcher raises, the store tells what is missing
+            print(f"the launcher failed: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
+        in_training = {one for one in remaining if Notes(store, one).read(PROGRESS)}
+        for one in in_training & suspects:
+            Notes(store, one).failure(RuntimeError("its worker was killed twice"))
+        for one in in_training:
+            Notes(store, one).clear(PROGRESS)
         before, remaining = remaining, unsettled()
-        if remaining == before:  # nothing came of it, so nothing will
+        if remaining == before and not in_training - suspects:  # nothing came of it, so nothing will
             break
+        suspects |= in_training
     return False
 
 
@@ -254,13 +268,19 @@ def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: 
     for heading in ("learning rate", "parameters", "time", "accuracy", "loss", "diverged"):
         table.add_column(heading, justify="right")
     table.add_column("record")
+    swept = _other_axes(outcomes)
+    for axis in swept:
+        table.add_column(axis)
     for outcome in outcomes:
         name = architecture(outcome.cell.config.model.hidden_layer_sizes)
         rate = f"{outcome.cell.config.optimizer.learning_rate:g}"
+        chosen = dict(override.split("=", 1) for override in outcome.job.overrides)
+        others = [chosen[axis] for axis in swept]
         if outcome.record is None:
-            table.add_row(name, rate, "", "", "", "", "", "failed" if outcome.failed else "not trained")
+            table.add_row(name, rate, "", "", "", "", "", "failed" if outcome.failed else "not trained", *others)
         else:
-            table.add_row(name, rate, *_numbers(outcome.record), f"{outcome.cell.identity[:12]} {outcome.state}")
+            record = f"{outcome.cell.identity[:12]} {outcome.state}"
+            table.add_row(name, rate, *_numbers(outcome.record), record, *others)
     console.print(table)
     for outcome in outcomes:
         if outcome.failed:
@@ -274,13 +294,23 @@ def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: 
         console.print(f"{missing} of {len(outcomes)} cells have no record; the same command trains only those")
 
 
+def _other_axes(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the swept keys that the table's own columns do not show."""
+    shown = {"model", "model.hidden_layer_sizes", "optimizer.learning_rate"}
+    counts = Counter(key for outcome in outcomes for key in {tuple(o.split("=", 1)) for o in outcome.job.overrides})
+    keys = {key for key, _ in counts if key not in shown}
+    return sorted(key for key in keys if sum(one == key for one, _ in counts) > 1)
+
+
 def _numbers(record: "Record") -> tuple[str, ...]:
     """Return a record's cells of the table: means over the replicates that did not diverge."""
+    import numpy as np
+
     summary, seconds = record.summary, record.volatile.get("wall_seconds")
 
     def mean(name: str) -> str:
         values = [value for value in summary[name] if value is not None]
-        return f"{sum(values) / len(values):.4f}" if values else ""
+        return f"{np.mean(values):.4f}" if values else ""
 
     return (
         str(summary["n_parameters"]),

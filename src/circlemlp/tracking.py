@@ -210,8 +210,18 @@ class _Run:
 
 
 def _cell_name(config: dict[str, Any]) -> str:
-    name = f"{architecture(config['model']['hidden_layer_sizes'])} lr {config['optimizer']['learning_rate']:g}"
-    return name if config["data"]["shape"] == "quarter_circle" else f"{name} on {config['data']['shape']}"
+    """Say what a person looks for: ``2-64-1 lr 0.01, full batch, 1000 epochs``."""
+    training, shape = config["training"], config["data"]["shape"]
+    batch = "full batch" if training["batch_size"] is None else f"batch {training['batch_size']}"
+    parts = [
+        f"{architecture(config['model']['hidden_layer_sizes'])} lr {config['optimizer']['learning_rate']:g}",
+        batch,
+        f"{training['epochs']} epochs",
+        *([] if shape == "quarter_circle" else [shape]),
+        *([] if training["dtype"] == "float32" else [training["dtype"]]),
+        *([] if training["seed"] == 0 else [f"seed {training['seed']}"]),
+    ]
+    return ", ".join(parts)
 
 
 def _mean_curve(record: Record, name: str) -> Any:
