@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from circlemlp.config import Tracking
+from circlemlp.errors import UserError
 from circlemlp.records import Store
 from made_up import GRID
 
@@ -141,3 +142,10 @@ def test_a_damaged_record_is_named_and_passed_over(place, capsys):
     (store.path(GRID[0].identity) / "arrays.npz").write_bytes(b"")
     assert Index(tracking).bring_up_to_date([store]) == 4
     assert f"{GRID[0].identity}: arrays.npz is not what was written" in capsys.readouterr().err
+
+
+def test_a_database_that_cannot_be_written_is_one_line(place, tmp_path):
+    _, tracking = place
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        Index(tracking.model_copy(update={"database": str(tmp_path / "file" / "mlflow.db")}))

@@ -195,13 +195,19 @@ class Store:
     @contextlib.contextmanager
     def lock(self, identity: str) -> Iterator[None]:
         """Hold a run for oneself: whoever else wants to train it waits. Freed when the process ends."""
-        with plain_disk_errors(self.folder):
-            folder = self.folder / ".locks"
-            folder.mkdir(parents=True, exist_ok=True)
-            file = open(folder / identity, "w")  # noqa: SIM115, closed below; errors of the block are its own
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self.folder / ".locks" / identity):
             yield
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock: other processes that want it wait. It is freed when the process ends, however it ends."""
+    with plain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115, closed below; errors of the block are its own
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:

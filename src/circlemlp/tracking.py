@@ -6,12 +6,11 @@ indexed is left alone, what a killed writer left half done is done again, and a 
 """
 
 import contextlib
-import fcntl
 import os
 import select
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +22,7 @@ from circlemlp.boundary import draw_record
 from circlemlp.cells import architecture
 from circlemlp.compose import PROJECT
 from circlemlp.config import Config, Tracking
-from circlemlp.records import DamagedRecord, Record, Store
+from circlemlp.records import DamagedRecord, Record, Store, locked
 from circlemlp.results import exported_stores, kept_epochs
 
 IDENTITY, KIND = "circlemlp.identity", "circlemlp.kind"
@@ -65,13 +64,9 @@ class Index:
                 )
             )
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Wait until no other process writes to this database, and keep others waiting."""
-        self._database.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{self._database}.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return locked(Path(f"{self._database}.lock"))
 
     def bring_up_to_date(self, stores: Iterable[Store]) -> int:
         """Index the records that are not indexed yet; return how many were added.
