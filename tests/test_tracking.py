@@ -5,16 +5,15 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import mlflow
 import numpy as np
 import pytest
 
 from circlemlp.config import Tracking
 from circlemlp.errors import UserError
 from circlemlp.records import Store
+from circlemlp.tracking import IDENTITY, Index
 from made_up import GRID
-
-mlflow = pytest.importorskip("mlflow")
-from circlemlp.tracking import IDENTITY, Index  # noqa: E402
 
 
 @pytest.fixture

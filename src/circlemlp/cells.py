@@ -81,7 +81,7 @@ def run(cell: Cell, store: Store) -> None:
         with store.lock(cell.identity):
             if not (store.is_good(cell.identity) or notes.failed()):
                 store.save(_train(cell, notes.progress))
-    except Exception as error:
+    except Exception as error:  # whatever it is, the table at the end has to say it
         notes.failure(error)
         raise
     finally:
