@@ -1,48 +1,72 @@
 """The same mathematics, plainly: float64, one network, a fresh array for every operation, no tricks.
 
-Written from the derivation in docs/backpropagation.md, not from the core, so that the two check each other.
+Written from the derivation in docs/backpropagation.md, not from the core, so that the two check each other. The
+forward pass and the loss take complex parameters too, for derivatives by a complex step.
 """
 
 from itertools import pairwise
 
 import numpy as np
 
+C, A = np.sqrt(2 / np.pi), 0.044715
+
+
+def gate(s):
+    """Return the tanh of GELU."""
+    return np.tanh(C * (s + A * s**3))
+
+
+ACTIVATIONS = {
+    "relu": lambda s: s * (s.real > 0),
+    "leaky_relu": lambda s: np.where(s.real > 0, s, 0.01 * s),
+    "tanh": np.tanh,
+    "gelu": lambda s: 0.5 * s * (1 + gate(s)),
+}
+SLOPES = {
+    "relu": lambda s: (s > 0) * 1.0,
+    "leaky_relu": lambda s: np.where(s > 0, 1, 0.01),
+    "tanh": lambda s: 1 - np.tanh(s) ** 2,
+    "gelu": lambda s: 0.5 * (1 + gate(s)) + 0.5 * s * (1 - gate(s) ** 2) * C * (1 + 3 * A * s**2),
+}
+
 
 def unflatten(flat, layer_sizes):
     """Split a flat vector into the weights and biases of each layer."""
     layers, start = [], 0
     for fan_in, fan_out in pairwise(layer_sizes):
-        block = flat[start : start + fan_out * (fan_in + 1)].reshape(fan_out, fan_in + 1)
-        layers.append((block[:, :-1], block[:, -1:]))
+        block = flat[start : start + fan_out * (fan_in + 1)].reshape(fan_in + 1, fan_out)
+        layers.append((block[:-1].T, block[-1:].T))
         start += block.size
     return layers
 
 
-def forward(layers, x):
-    """Return the logits (n,) and every layer's input, samples as columns."""
-    inputs = [x.T]
+def forward(layers, x, activation="relu"):
+    """Return the logits (n,), every layer's input, samples as columns, and the hidden layers' scores."""
+    inputs, scores = [x.T], []
     for weights, bias in layers[:-1]:
-        inputs.append(np.maximum(weights @ inputs[-1] + bias, 0))
+        scores.append(weights @ inputs[-1] + bias)
+        inputs.append(ACTIVATIONS[activation](scores[-1]))
     weights, bias = layers[-1]
-    return (weights @ inputs[-1] + bias)[0], inputs
+    return (weights @ inputs[-1] + bias)[0], inputs, scores
 
 
-def mean_loss(flat, layer_sizes, x, y):
-    """Return -mean log p(y | s) = mean(log(1 + e^s) - y s)."""
-    s, _ = forward(unflatten(flat, layer_sizes), x)
-    return np.mean(np.logaddexp(0, s) - y * s)
+def mean_loss(flat, layer_sizes, x, y, activation="relu"):
+    """Return -mean log p(y | s) = mean(log(1 + e^-z)) with z = (2y - 1) s."""
+    s, _, _ = forward(unflatten(flat, layer_sizes), x, activation)
+    z = (2.0 * y - 1) * s
+    return np.mean(np.where(z.real < 0, -z, 0) + np.log1p(np.exp(np.where(z.real < 0, z, -z))))
 
 
-def gradient(flat, layer_sizes, x, y):
+def gradient(flat, layer_sizes, x, y, activation="relu"):
     """Return the gradient of the mean loss, flat."""
     layers = unflatten(flat, layer_sizes)
-    s, inputs = forward(layers, x)
+    s, inputs, scores = forward(layers, x, activation)
     delta = ((1 / (1 + np.exp(-s)) - y) / len(y))[np.newaxis]
     blocks = []
     for level in range(len(layers) - 1, -1, -1):
-        blocks.append(np.hstack([delta @ inputs[level].T, delta.sum(axis=1, keepdims=True)]).ravel())
+        blocks.append(np.vstack([inputs[level] @ delta.T, delta.sum(axis=1)]).ravel())
         if level:
-            delta = (layers[level][0].T @ delta) * (inputs[level] > 0)
+            delta = (layers[level][0].T @ delta) * SLOPES[activation](scores[level - 1])
     return np.concatenate(blocks[::-1])
 
 

@@ -5,17 +5,17 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circlemlp.core.loss import LogisticLoss, signs_of_labels
+from circlemlp.core.loss import LossSum, signs_of_labels, top_error
 
 
 def evaluate(logit, label, dtype):
     """Return the loss and the top error of one sample."""
-    loss = LogisticLoss((1, 1), dtype)
-    loss.evaluate(np.array([[logit]], dtype), signs_of_labels(np.array([label], np.uint8), dtype))
-    total, delta = np.zeros(1), np.empty((1, 1), dtype)
-    loss.add_losses(total)
-    loss.top_error(1.0, delta)
-    return total[0], delta[0, 0]
+    logits, signs = np.array([[logit]], dtype), signs_of_labels(np.array([label], np.uint8), dtype)
+    total, delta = LossSum(1, 1, dtype), np.empty((1, 1), dtype)
+    with np.errstate(over="ignore"):
+        top_error(logits, signs, 1.0, delta)
+    total.add_losses(logits, signs)
+    return total.loss[0], delta[0, 0]
 
 
 logits = st.floats(-1e4, 1e4) | st.floats(-40, 40) | st.floats(-1e-3, 1e-3)
@@ -61,13 +61,16 @@ def test_the_sign_form_is_the_loss_of_the_derivation():
 
 
 def test_sums_and_counts_are_per_replicate():
-    logits = np.array([[2.0, -1.0, 0.0], [-2.0, 1.0, 0.0]])
-    loss = LogisticLoss((2, 3), "float64")
-    loss.evaluate(logits, signs_of_labels(np.array([1, 0, 0], np.uint8), "float64"))
-    total, correct = np.zeros(2), np.zeros(2)
-    loss.add_losses(total)
-    loss.add_correct(correct)
-    np.testing.assert_allclose(
-        total, [np.log1p(np.exp([-2, -1, 0])).sum(), np.log1p(np.exp([2, 1, 0])).sum()], rtol=1e-15
-    )
-    np.testing.assert_array_equal(correct, [3, 1])  # a logit of exactly 0 answers 0, which is right here
+    signs = signs_of_labels(np.array([1, 0, 0], np.uint8), "float64")
+    total = LossSum(2, 5, "float64")
+    for times in (1, 2):
+        logits = np.array([[2.0, -1.0, 0.0], [-2.0, 1.0, 0.0]])
+        total.add_answers(logits, signs)
+        total.add_losses(logits, signs)
+        expected = [np.log1p(np.exp([-2, -1, 0])).sum(), np.log1p(np.exp([2, 1, 0])).sum()]
+        np.testing.assert_allclose(total.loss, times * np.array(expected), rtol=1e-15)
+        # A logit of exactly 0 answers 0, which is right here.
+        np.testing.assert_array_equal(total.correct, [times * 3, times])
+    total.start()
+    assert not total.loss.any()
+    assert not total.correct.any()

@@ -4,77 +4,139 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import plain
-from circlemlp.core.activations import relu, relu_backward
+from circlemlp.core.activations import ACTIVATIONS
 from circlemlp.core.initialisation import initialise
-from circlemlp.core.loss import signs_of_labels
-from circlemlp.core.network import Network, augment, columns_per_tile
+from circlemlp.core.loss import LossSum, signs_of_labels, top_error
+from circlemlp.core.network import MOST_COLUMNS, Network, augment, columns_per_tile
 from circlemlp.core.parameters import Layout
 from circlemlp.core.streams import stream
 
 
+SMOOTH = ("tanh", "gelu")
+KINKED = ("relu", "leaky_relu")
+
+
 def gradients(network, x, y, columns):
     """Return the mean losses and gradients of a stack, by tiles of so many columns."""
-    dtype = network.parameters.dtype
-    inputs, signs = augment(x, dtype), signs_of_labels(y, dtype)
-    total = np.zeros(len(network.parameters))
-    network.gradient.fill(0)
+    parameters = network.parameters
+    inputs, signs = augment(x, parameters.dtype), signs_of_labels(y, parameters.dtype)
+    total = LossSum(len(parameters), columns, parameters.dtype)
     for start in range(0, len(x), columns):
         tile = slice(start, start + columns)
-        network.forward(inputs[:, tile], signs[tile]).add_losses(total)
-        network.backward(inputs[:, tile], 1 / len(x))
-    return total / len(x), network.gradient
+        logits = np.empty((len(parameters), len(x[tile])), parameters.dtype)
+        delta = np.empty_like(logits)
+        network.forward(inputs[:, tile], logits)
+        top_error(logits, signs[tile], 1 / len(x), delta)
+        network.backward(inputs[:, tile], delta, start == 0)
+        total.add_losses(logits, signs[tile])
+    return total.loss / len(x), network.gradient
 
 
-def problem(hidden, n, replicates=1, seed=0, dtype="float64"):
-    layout = Layout.of(hidden)
+def problem(hidden, n, replicates=1, seed=0, dtype="float64", features=2):
+    layout = Layout.of(hidden, features)
     parameters = initialise(layout, seed=seed, replicates=range(replicates), dtype=dtype)
     for matrix in layout.matrices(parameters):
-        matrix[:, :, -1] = stream(seed, "biases").normal(0, 0.3, size=matrix.shape[:2])
+        matrix[:, -1] = stream(seed, "biases").normal(0, 0.3, size=matrix[:, -1].shape)
     rng = stream(seed, "points")
-    return layout, parameters, rng.uniform(-1, 1, (n, 2)), rng.integers(0, 2, n).astype(np.uint8)
+    return layout, parameters, rng.uniform(-1, 1, (n, features)), rng.integers(0, 2, n).astype(np.uint8)
 
 
-networks = st.lists(st.integers(1, 64), min_size=1, max_size=4)
+def scores(layout, theta, x, activation):
+    return plain.forward(plain.unflatten(theta, layout.layer_sizes), x, activation)[2]
 
 
-@settings(max_examples=60, deadline=None)
-@given(hidden=networks, n=st.integers(1, 257), columns=st.integers(1, 300), seed=st.integers(0, 2**32))
-def test_the_gradient_is_that_of_the_plain_network(hidden, n, columns, seed):
-    layout, parameters, x, y = problem(hidden, n, replicates=2, seed=seed)
-    losses, gradient = gradients(Network(layout, parameters), x, y, columns)
+networks = st.lists(st.integers(1, 64), min_size=1, max_size=5)
+activations = st.sampled_from(sorted(ACTIVATIONS))
+seeds = st.integers(0, 2**32)
+
+
+@settings(max_examples=100, deadline=None)
+@given(networks, activations, st.integers(1, 257), st.integers(1, 300), st.integers(1, 8), seeds)
+def test_the_gradient_is_that_of_the_plain_network(hidden, activation, n, columns, features, seed):
+    layout, parameters, x, y = problem(hidden, n, replicates=2, seed=seed, features=features)
+    losses, gradient = gradients(Network(layout, parameters, activation), x, y, columns)
     for replicate in range(2):
         flat = parameters[replicate]
-        assert losses[replicate] == pytest.approx(plain.mean_loss(flat, layout.layer_sizes, x, y), rel=1e-12)
-        expected = plain.gradient(flat, layout.layer_sizes, x, y)
+        expected = plain.mean_loss(flat, layout.layer_sizes, x, y, activation)
+        assert losses[replicate] == pytest.approx(expected, rel=1e-12)
+        expected = plain.gradient(flat, layout.layer_sizes, x, y, activation)
         np.testing.assert_allclose(gradient[replicate], expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
 
 
-@settings(max_examples=40, deadline=None)
-@given(hidden=networks, n=st.integers(1, 64), seed=st.integers(0, 2**32))
-def test_the_gradient_is_the_slope_of_the_loss(hidden, n, seed):
-    layout, parameters, x, y = problem(hidden, n, seed=seed)
+@settings(max_examples=100, deadline=None)
+@given(networks, activations, st.integers(1, 257), st.sampled_from([1, 3]), seeds)
+def test_the_gradient_is_the_slope_of_the_loss(hidden, activation, n, replicates, seed):
+    layout, parameters, x, y = problem(hidden, n, replicates, seed)
     direction = stream(seed, "direction").standard_normal(layout.n_parameters)
-    step = 1e-6
+    direction /= np.linalg.norm(direction)
+    step = 1e-5
+    sides = [parameters[-1] + sign * step * direction for sign in (1, -1)]
+    if activation in KINKED:
+        # Where a node switches between the sides there is a kink, and no slope to compare with.
+        active = [[s > 0 for s in scores(layout, theta, x, activation)] for theta in sides]
+        assume(all((a == b).all() for a, b in zip(*active, strict=True)))
+    high, low = (plain.mean_loss(theta, layout.layer_sizes, x, y, activation) for theta in sides)
+    _, gradient = gradients(Network(layout, parameters, activation), x, y, columns=64)
+    size = np.linalg.norm(gradient[-1])
+    assert gradient[-1] @ direction == pytest.approx((high - low) / (2 * step), rel=1e-5, abs=1e-7 * max(1, size))
 
-    def side(sign):
-        theta = parameters[0] + sign * step * direction
-        _, inputs = plain.forward(plain.unflatten(theta, layout.layer_sizes), x)
-        return plain.mean_loss(theta, layout.layer_sizes, x, y), [h > 0 for h in inputs[1:]]
 
-    sides, active = zip(side(1), side(-1), strict=True)
-    # Where a node switches between the sides there is a kink, and no slope to compare with.
-    assume(all((a == b).all() for a, b in zip(*active, strict=True)))
-    _, gradient = gradients(Network(layout, parameters), x, y, columns=64)
-    assert gradient[0] @ direction == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-5, abs=1e-8)
+@settings(max_examples=60, deadline=None)
+@given(networks, activations, st.integers(1, 257), seeds)
+def test_the_gradient_is_that_of_a_complex_step(hidden, activation, n, seed):
+    # Im f(x + i h) / h is the derivative without any subtraction, so h can be tiny and the result exact.
+    layout, parameters, x, y = problem(hidden, n, seed=seed)
+    if activation in KINKED:
+        # Rounding must not be able to put a node on the other side.
+        assume(all(np.abs(s).min() > 1e-9 for s in scores(layout, parameters[0], x, activation)))
+    _, gradient = gradients(Network(layout, parameters, activation), x, y, columns=64)
+    direction = stream(seed, "direction").standard_normal(layout.n_parameters)
+    tiny = 1e-100
+    loss = plain.mean_loss(parameters[0] + 1j * tiny * direction, layout.layer_sizes, x, y, activation)
+    # Relative to the sum's terms: the inner product itself may cancel.
+    assert abs(gradient[0] @ direction - loss.imag / tiny) <= 1e-12 * (np.abs(gradient[0]) @ np.abs(direction))
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize(("hidden", "replicates"), [([7], 1), ([64, 32], 3), ([5, 4, 3, 2, 6], 2)])
+def test_the_gradient_is_that_of_jax(activation, hidden, replicates):
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    jax.config.update("jax_enable_x64", True)
+    functions = {
+        "relu": jax.nn.relu,
+        "leaky_relu": lambda s: jax.nn.leaky_relu(s, 0.01),
+        "tanh": jax.numpy.tanh,
+        "gelu": lambda s: jax.nn.gelu(s, approximate=True),
+    }
+    layout, parameters, x, y = problem(hidden, 50, replicates)
+
+    def mean_loss(flat):
+        h, start = jax.numpy.asarray(x), 0
+        for level, (rows, columns) in enumerate(layout.shapes):
+            matrix = flat[start : start + rows * columns].reshape(rows, columns)
+            s = h @ matrix[:-1] + matrix[-1]
+            h = functions[activation](s) if level < len(hidden) else s
+            start += rows * columns
+        return jax.numpy.mean(jax.numpy.logaddexp(0, h[:, 0]) - y * h[:, 0])
+
+    losses, gradient = gradients(Network(layout, parameters, activation), x, y, columns=32)
+    for replicate in range(replicates):
+        loss, expected = jax.value_and_grad(mean_loss)(jax.numpy.asarray(parameters[replicate]))
+        assert losses[replicate] == pytest.approx(float(loss), rel=1e-13)
+        np.testing.assert_allclose(
+            gradient[replicate], expected, rtol=1e-11, atol=1e-13 * float(jax.numpy.abs(expected).max())
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 @pytest.mark.parametrize("hidden", [[64], [64, 32], [5, 4, 3, 2]])
-def test_a_stack_gives_each_replicate_the_bits_it_has_alone(hidden, dtype):
+def test_a_stack_gives_each_replicate_the_bits_it_has_alone(hidden, activation, dtype):
     layout, parameters, x, y = problem(hidden, 200, replicates=4, dtype=dtype)
-    _, together = gradients(Network(layout, parameters), x, y, columns=64)
+    _, together = gradients(Network(layout, parameters, activation), x, y, columns=64)
     for replicate in range(4):
-        _, alone = gradients(Network(layout, parameters[replicate : replicate + 1].copy()), x, y, columns=64)
+        network = Network(layout, parameters[replicate : replicate + 1].copy(), activation)
+        _, alone = gradients(network, x, y, columns=64)
         np.testing.assert_array_equal(together[replicate], alone[0])
 
 
@@ -83,7 +145,7 @@ def test_logits_of_any_number_of_points():
     logits = Network(layout, parameters).logits(x)
     assert logits.shape == (3, 5000)
     for replicate in range(3):
-        expected, _ = plain.forward(plain.unflatten(parameters[replicate], layout.layer_sizes), x)
+        expected, _, _ = plain.forward(plain.unflatten(parameters[replicate], layout.layer_sizes), x)
         np.testing.assert_allclose(logits[replicate], expected, rtol=1e-11, atol=1e-13)
 
 
@@ -95,22 +157,51 @@ def test_probabilities_are_those_of_the_logits():
     np.testing.assert_allclose(network.probabilities(x), 1 / (1 + np.exp(-logits)), rtol=1e-14)
 
 
-def test_relu_and_its_slope_at_and_around_the_kink():
-    scores = np.array([-2.0, -0.0, 0.0, 1e-300, 3.0])
-    relu(scores, np.zeros(5))
-    np.testing.assert_array_equal(scores, [0, 0, 0, 1e-300, 3])
-    for dtype, integers in (("float32", "int32"), ("float64", "int64")):
-        activations = np.array([[0.0, -0.0, np.finfo(dtype).smallest_subnormal, 3.0, np.inf]], dtype)
-        delta = np.array([[np.inf, -7.0, -7.5, 1e-40, np.nan]], dtype)
-        expected = [[0.0, 0.0, delta[0, 2], delta[0, 3], np.nan]]
-        relu_backward(delta, activations, np.empty((1, 5), integers))
-        np.testing.assert_array_equal(delta, np.array(expected, dtype))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activations_have_their_values_and_slopes(name, dtype):
+    points = np.r_[np.linspace(-6, 6, 1001), -40, 40, 0].astype(dtype)
+    block = points.reshape(4, 1, 251).copy()
+    activation = ACTIVATIONS[name](block)
+    activation.forward()
+    exact = points.astype(np.float64)
+    tolerance = 8 * np.finfo(dtype).eps
+    np.testing.assert_allclose(block.ravel(), plain.ACTIVATIONS[name](exact), rtol=tolerance, atol=tolerance)
+    error = np.full_like(block, -1.5)
+    activation.backward(error, out=error)
+    np.testing.assert_allclose(error.ravel(), -1.5 * plain.SLOPES[name](exact), rtol=tolerance, atol=4 * tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "integers"), [("float32", "int32"), ("float64", "int64")])
+def test_relu_at_and_around_its_kink(dtype, integers):
+    tiny = np.finfo(dtype).smallest_subnormal
+    scores = np.array([-np.inf, -2.0, -tiny, -0.0, 0.0, tiny, 3.0, np.inf], dtype)
+    active = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    # Long enough for vector instructions, and a remainder.
+    block = np.tile(scores, 5)[:37].reshape(1, 1, 37)
+    activation = ACTIVATIONS["relu"](block)
+    activation.forward()
+    np.testing.assert_array_equal(block[0, 0], np.tile(np.where(active, scores, 0), 5)[:37])
+    for value in (np.inf, -7.5, 1e-40, -tiny):
+        again = block.copy()
+        activation = ACTIVATIONS["relu"](again)
+        activation.backward(np.full((1, 1, 37), value, dtype), out=again)
+        np.testing.assert_array_equal(again[0, 0], np.tile(np.where(active, np.dtype(dtype).type(value), 0), 5)[:37])
+
+
+def test_an_undefined_score_is_an_undefined_logit():
+    # A NaN that a layer swallowed would be a divergence that nobody sees.
+    for name in ACTIVATIONS:
+        layout, parameters, x, _ = problem([4, 3], 5, replicates=1)
+        layout.matrices(parameters)[0][0, 0, 1] = np.nan
+        for sign in (1, -1):
+            assert np.isnan(Network(layout, sign * parameters, name).logits(x)).all()
 
 
 def test_tiles_depend_on_the_architecture_and_keep_within_bounds():
     for hidden in ([1], [64], [128, 64], [4096], [2048] * 8):
         columns = columns_per_tile(Layout.of(hidden), "float32")
-        assert 64 <= columns <= 2560
+        assert 64 <= columns <= MOST_COLUMNS
         assert columns % 64 == 0
 
 
@@ -122,10 +213,10 @@ def test_initial_weights_have_the_variances_of_the_derivation():
     layout = Layout.of([400, 300])
     matrices = layout.matrices(initialise(layout, seed=3, replicates=range(20), dtype="float64"))
     for matrix, variance in zip(matrices, [2 / 2, 2 / 400, 1 / 300], strict=True):
-        weights = matrix[:, :, :-1]
+        weights = matrix[:, :-1]
         assert weights.var() == pytest.approx(variance, rel=5 * np.sqrt(2 / weights.size))
         assert abs(weights.mean()) < 5 * np.sqrt(variance / weights.size)
-        assert not matrix[:, :, -1].any()
+        assert not matrix[:, -1].any()
 
 
 def test_replicates_start_differently_and_each_always_alike():

@@ -41,7 +41,7 @@ def initialise(layout: Layout, *, seed: int, replicates: Iterable[int], dtype: D
     for row, replicate in enumerate(numbers):
         rng = stream(seed, "initialisation", replicate)
         for layer, matrix in enumerate(layout.matrices(parameters[row : row + 1])):
-            _, fan_out, fan_in = matrix[:, :, :-1].shape
+            _, fan_in, fan_out = matrix[:, :-1].shape
             variance = (1 if layer == top else 2) / fan_in
-            matrix[0, :, :-1] = rng.standard_normal((fan_out, fan_in)) * math.sqrt(variance)
+            matrix[0, :-1] = rng.standard_normal((fan_out, fan_in)).T * math.sqrt(variance)
     return parameters

@@ -1,25 +1,27 @@
 """The forward and the backward pass, equation by equation, on tiles of samples.
 
-Samples are columns. A tile of activations h^l has shape (replicates, width + 1, columns); its last row is
-ones, so that the augmented matrix [W | b] gives the scores in one product. Samples pass through in tiles
-that fit a core's cache, so memory does not grow with their number, and every workspace is allocated once.
+Samples are columns. A tile's activations h^l are a block of shape (width + 1, replicates, columns); its last row
+is ones, so that the augmented matrix gives the scores in one product. Nodes come first so that a block
+without its ones, which is what element-wise operations see, is contiguous memory; matrix products see the
+same memory as one matrix (width + 1, columns) a replicate. Samples pass through in tiles that fit a core's
+cache, so memory does not grow with their number, and every workspace is allocated once.
 """
 
 from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from circlemlp.core.activations import relu, relu_backward
-from circlemlp.core.loss import LogisticLoss
+from circlemlp.core.activations import ACTIVATIONS, Activation
 from circlemlp.core.parameters import Floats, Layout
 
-TILE_BYTES, MOST_COLUMNS = 5 * 2**19, 2560
-"""How much activations and errors of one tile may take, and its most samples.
+TILE_BYTES, MOST_COLUMNS = 13 * 2**18, 5120
+"""How much the activations and errors of one tile may take, and its most samples.
 
 Measured: smaller tiles keep closer to the processor, larger ones share each NumPy call's fixed cost.
 """
+
+FEW_FEATURES = 4
+"""Up to so many inputs, one matrix-vector product for each is faster than one matrix product for all."""
 
 
 def columns_per_tile(layout: Layout, dtype: DTypeLike) -> int:
@@ -28,8 +30,9 @@ def columns_per_tile(layout: Layout, dtype: DTypeLike) -> int:
     A function of the architecture and the dtype alone, never of the machine: the tiles decide the order of
     summation, and so the bits.
     """
-    nodes = sum(2 * size + 1 for size in layout.layer_sizes[1:])
-    columns = TILE_BYTES // (nodes * np.dtype(dtype).itemsize)
+    *lower, last = layout.layer_sizes[1:-1]
+    rows = 2 * sum(lower) + last
+    columns = TILE_BYTES // (rows * np.dtype(dtype).itemsize)
     return int(np.clip(columns // 64 * 64, 64, MOST_COLUMNS))
 
 
@@ -40,47 +43,45 @@ def augment(x: NDArray[np.float64], dtype: DTypeLike) -> Floats:
     return columns
 
 
-@dataclass(frozen=True)
-class _Tile:
-    """Workspaces for one number of columns, layer by layer.
+def _by_replicate(block: Floats) -> Floats:
+    """View a block of shape (rows, replicates, columns) as a matrix (rows, columns) for each replicate."""
+    return block.transpose(1, 0, 2)
 
-    Layers count from 0, the lowest hidden one. The blocks of hidden layers have the row of ones, which
-    element-wise operations leave as it is, so that they run over contiguous memory.
+
+@dataclass(frozen=True)
+class _Layer:
+    """A hidden layer's workspaces for one tile, as matrices a replicate.
 
     Attributes
     ----------
-    activations, errors, zeros, slope : list of ndarray of shape (replicates, size + 1, columns)
-        Of the hidden layers. The last row of ``errors`` means nothing.
-    scores, delta : list of ndarray of shape (replicates, size, columns)
-        Of all layers: views of ``activations`` and ``errors`` without the last row, and at the top their own.
-    loss : LogisticLoss
+    scores : ndarray of shape (replicates, width, columns)
+        Scores, which ``activation`` turns into activations and later uses up.
+    augmented : ndarray of shape (replicates, width + 1, columns)
+        The same memory with the row of ones below.
+    error : ndarray of shape (replicates, width, columns)
+        delta of the layer; in the last hidden layer it takes the place of the activations.
+    error_block : ndarray of shape (width, replicates, columns)
+        The same memory.
+    activation : Activation
     """
 
-    activations: list[Floats]
-    errors: list[Floats]
-    zeros: list[Floats]
-    slope: list[NDArray[np.signedinteger[Any]]]
-    scores: list[Floats]
-    delta: list[Floats]
-    loss: LogisticLoss
+    scores: Floats
+    augmented: Floats
+    error: Floats
+    error_block: Floats
+    activation: Activation
 
     @classmethod
-    def of(cls, layer_sizes: tuple[int, ...], replicates: int, columns: int, dtype: np.dtype[Any]) -> "_Tile":
-        *hidden, top = layer_sizes[1:]
-
-        def blocks(value: float) -> list[Floats]:
-            return [np.full((replicates, size + 1, columns), value, dtype) for size in hidden]
-
-        activations, errors = blocks(1), blocks(0)
-        scores, delta = ([block[:, :-1] for block in some] for some in (activations, errors))
+    def of(cls, activation: type[Activation], shape: tuple[int, int, int], dtype: DTypeLike, is_last: bool) -> "_Layer":
+        width, replicates, columns = shape
+        block = np.ones((width + 1, replicates, columns), dtype)
+        error_block = block[:-1] if is_last else np.zeros(shape, dtype)
         return cls(
-            activations=activations,
-            errors=errors,
-            zeros=blocks(0),
-            slope=[np.zeros(block.shape, f"i{block.itemsize}") for block in activations],
-            scores=[*scores, np.zeros((replicates, top, columns), dtype)],
-            delta=[*delta, np.zeros((replicates, top, columns), dtype)],
-            loss=LogisticLoss((replicates, columns), dtype),
+            scores=_by_replicate(block[:-1]),
+            augmented=_by_replicate(block),
+            error=_by_replicate(error_block),
+            error_block=error_block,
+            activation=activation(block[:-1]),
         )
 
 
@@ -92,112 +93,98 @@ class Network:
     layout : Layout
     parameters : ndarray of shape (replicates, layout.n_parameters)
         Float32 or float64. Kept, not copied: whoever updates it updates the network.
+    activation : str
+        A key of ``ACTIVATIONS``.
 
     Attributes
     ----------
     gradient : ndarray like ``parameters``
-        What ``backward`` adds to.
+        What ``backward`` over the tiles of a batch leaves.
     """
 
-    def __init__(self, layout: Layout, parameters: Floats) -> None:
+    def __init__(self, layout: Layout, parameters: Floats, activation: str = "relu") -> None:
         self.layout = layout
         self.parameters = parameters
         self.gradient = np.zeros_like(parameters)
-        self._matrices = layout.matrices(parameters)
+        self._activation = ACTIVATIONS[activation]
+        self._weights = layout.matrices(parameters)
+        self._gradients = layout.matrices(self.gradient)
         self._tile_gradient = np.empty_like(parameters)
         self._tile_gradients = layout.matrices(self._tile_gradient)
-        self._transposed = [
-            np.empty((len(parameters), columns, rows), parameters.dtype) for rows, columns in layout.shapes[1:]
-        ]
-        self._column = np.empty((len(parameters), layout.layer_sizes[1], 1), parameters.dtype)
-        self._tiles: dict[int, _Tile] = {}
+        self._top_weights = self._weights[-1][:, :-1]
+        self._tiles: dict[int, list[_Layer]] = {}
 
-    def _tile(self, columns: int) -> _Tile:
-        """Return the workspaces for this many columns, made when first asked for.
+    def _tile(self, columns: int) -> list[_Layer]:
+        """Return the hidden layers' workspaces for this many columns, made when first asked for.
 
-        A pass over data asks for at most three numbers: a whole tile, the last of a batch, and the last
-        of the last batch.
+        A pass over data asks for a few numbers at most: a whole tile, and the last of a batch.
         """
         if columns not in self._tiles:
             replicates, dtype = len(self.parameters), self.parameters.dtype
-            self._tiles[columns] = _Tile.of(self.layout.layer_sizes, replicates, columns, dtype)
+            *lower, last = ((width, replicates, columns) for width in self.layout.layer_sizes[1:-1])
+            self._tiles[columns] = [
+                *(_Layer.of(self._activation, shape, dtype, is_last=False) for shape in lower),
+                _Layer.of(self._activation, last, dtype, is_last=True),
+            ]
         return self._tiles[columns]
 
-    def forward(self, x: Floats, signs: Floats) -> LogisticLoss:
-        """Compute the logits of a tile, and what the loss needs of them.
+    def forward(self, x: Floats, logits: Floats) -> None:
+        """Write the logits of a tile to ``logits``, of shape (replicates, columns).
 
         Parameters
         ----------
         x : ndarray of shape (features + 1, columns) or (replicates, features + 1, columns)
             Inputs over a row of ones: the same for all replicates, or each its own.
-        signs : ndarray of shape (columns,) or (replicates, columns)
-            The labels as 2y - 1.
-
-        Returns
-        -------
-        LogisticLoss
-            Of this tile, until the next call.
         """
-        tile = self._tile(x.shape[-1])
-        self._logits(tile, x)
-        tile.loss.evaluate(tile.scores[-1][:, 0], signs)
-        return tile.loss
-
-    def _logits(self, tile: _Tile, x: Floats) -> Floats:
         h = x
-        for layer, matrix in enumerate(self._matrices):
-            np.matmul(matrix, h, out=tile.scores[layer])  # s^l = W^l h^(l-1) + b^l
-            if layer < len(tile.activations):
-                h = tile.activations[layer]
-                relu(h, tile.zeros[layer])  # h^l = max(s^l, 0)
-        return tile.scores[-1][:, 0]
+        for layer, weights in zip(self._tile(x.shape[-1]), self._weights, strict=False):
+            np.matmul(weights.mT, h, out=layer.scores)  # s^l = W^l h^(l-1) + b^l
+            layer.activation.forward()  # h^l = f(s^l)
+            h = layer.augmented
+        np.matmul(self._weights[-1].mT, h, out=logits[:, np.newaxis])
 
-    def backward(self, x: Floats, scale: float) -> None:
-        """Add the gradient of the tile last taken forward, times ``scale``, to ``gradient``.
+    def backward(self, x: Floats, top_error: Floats, first: bool) -> None:
+        """Compute the gradient of the tile last taken forward.
 
-        With ``scale = 1 / n`` over the tiles of a batch of n samples, ``gradient`` becomes that of the mean
-        loss.
+        With a top error of (p - y) / n over the tiles of a batch of n samples, ``gradient`` becomes that of the
+        mean loss.
+
+        Parameters
+        ----------
+        x : ndarray
+            As given to ``forward``.
+        top_error : ndarray of shape (replicates, columns)
+            delta^L = dJ/ds.
+        first : bool
+            Whether the tile is its batch's first: then ``gradient`` is replaced, else added to.
         """
-        tile = self._tile(x.shape[-1])
-        top = len(self._matrices) - 1
-        tile.loss.top_error(scale, tile.delta[top][:, 0])  # delta^L = (p - y) / n
-        for layer in range(top, -1, -1):
-            delta = tile.delta[layer]
-            if layer:
-                self._weight_gradient(delta, tile.activations[layer - 1], layer)
-                self._propagate(tile, layer)
-            else:
-                self._bottom_gradient(delta, x)
-        np.add(self.gradient, self._tile_gradient, out=self.gradient)
+        gradients = self._gradients if first else self._tile_gradients
+        *lower, last = self._tile(x.shape[-1])
+        # The last hidden layer: delta = w * E with E = f'(s) * delta^L, where w are the weights of the top node.
+        np.matmul(last.augmented, top_error[:, :, np.newaxis], out=gradients[-1])
+        last.activation.backward(top_error[np.newaxis], out=last.error_block)
+        above = last
+        if lower:
+            np.multiply(last.error, self._top_weights, out=last.error)
+        for level in range(len(lower) - 1, -1, -1):
+            layer = lower[level]
+            np.matmul(layer.augmented, above.error.mT, out=gradients[level + 1])  # dJ/d[W | b]' = [h ; 1] delta'
+            np.matmul(self._weights[level + 1][:, :-1], above.error, out=layer.error)
+            layer.activation.backward(layer.error_block, out=layer.error_block)  # delta = f'(s) * (W' delta)
+            above = layer
+        self._bottom_gradient(x, above.error, gradients[0])
+        if not lower:
+            np.multiply(gradients[0], self._top_weights.mT, out=gradients[0])  # w, after the sum over the samples
+        if not first:
+            np.add(self.gradient, self._tile_gradient, out=self.gradient)
 
-    def _weight_gradient(self, delta: Floats, below: Floats, layer: int) -> None:
-        """dJ/d[W^l | b^l] = delta^l h^(l-1)', computed as (h^(l-1) delta^l')'.
-
-        BLAS takes the matrix with more rows first up to a fifth faster.
-        """
-        transposed = self._transposed[layer - 1]
-        np.matmul(below, np.swapaxes(delta, -1, -2), out=transposed)
-        np.copyto(self._tile_gradients[layer], np.swapaxes(transposed, -1, -2))
-
-    def _bottom_gradient(self, delta: Floats, x: Floats) -> None:
-        """dJ/d[W^1 | b^1] = delta^1 x', a column at a time.
-
-        The inputs are so few that a matrix-vector product for each is twice as fast as one matrix product.
-        """
+    @staticmethod
+    def _bottom_gradient(x: Floats, error: Floats, out: Floats) -> None:
+        if x.shape[-2] > FEW_FEATURES:
+            np.matmul(x, error.mT, out=out)
+            return
         for feature in range(x.shape[-2]):
-            np.matmul(delta, x[..., feature, :, np.newaxis], out=self._column)
-            np.copyto(self._tile_gradients[0][:, :, feature, np.newaxis], self._column)
-
-    def _propagate(self, tile: _Tile, layer: int) -> None:
-        """delta^(l-1) = (W^l' delta^l) * 1[s^(l-1) > 0]."""
-        weights, delta = self._matrices[layer][:, :, :-1], tile.delta[layer]
-        below = layer - 1
-        if layer == len(self._matrices) - 1:
-            # One top node: an outer product, which einsum forms without the buffers of a broadcast multiply.
-            np.einsum("ri,rt->rit", weights[:, 0], delta[:, 0], out=tile.delta[below])
-        else:
-            np.matmul(np.swapaxes(weights, -1, -2), delta, out=tile.delta[below])
-        relu_backward(tile.errors[below], tile.activations[below], tile.slope[below])
+            np.matmul(error, x[..., feature, :, np.newaxis], out=out[:, feature, :, np.newaxis])
 
     def probabilities(self, x: NDArray[np.float64]) -> Floats:
         """Return p(y = 1 | x) of samples x of shape (n, features): shape (replicates, n)."""
@@ -211,7 +198,6 @@ class Network:
         columns = columns_per_tile(self.layout, self.parameters.dtype)
         logits = np.empty((len(self.parameters), len(x)), self.parameters.dtype)
         for start in range(0, len(x), columns):
-            tile_of_x = augment(x[start : start + columns], self.parameters.dtype)
-            tile = self._tile(tile_of_x.shape[-1])
-            logits[:, start : start + columns] = self._logits(tile, tile_of_x)
+            stop = start + columns
+            self.forward(augment(x[start:stop], self.parameters.dtype), logits[:, start:stop])
         return logits

@@ -1,9 +1,9 @@
 """Where each weight lives: one flat buffer a network, seen as one matrix a layer.
 
-Parameters, gradients and Adam's moments are each one array of shape (replicates, n_parameters), so that
+Parameters, gradients and an optimizer's moments are each one array of shape (replicates, n_parameters), so that
 an update is a dozen vector operations whatever the depth. Layer l is seen through a view as the augmented
-matrix [W | b] of shape (fan_out, fan_in + 1): with a row of ones under the inputs, one product gives
-W h + b, and one product gives the gradients of both.
+matrix [W | b]', of shape (fan_in + 1, fan_out): with a row of ones under the inputs h, one product gives W h + b,
+and the product of those inputs with the errors gives the gradients of both, laid out the same way.
 """
 
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ class Layout:
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """The shapes (fan_out, fan_in + 1) of the matrices [W | b], bottom layer first."""
+        """The shapes (fan_in + 1, fan_out) of the matrices [W | b]', bottom layer first."""
         sizes = self.layer_sizes
-        return [(fan_out, fan_in + 1) for fan_in, fan_out in pairwise(sizes)]
+        return [(fan_in + 1, fan_out) for fan_in, fan_out in pairwise(sizes)]
 
     @property
     def n_parameters(self) -> int:
@@ -49,8 +49,8 @@ class Layout:
 
         Returns
         -------
-        list of ndarray of shape (replicates, fan_out, fan_in + 1)
-            Views: writing to them writes to ``flat``. The last column is the bias.
+        list of ndarray of shape (replicates, fan_in + 1, fan_out)
+            Views: writing to them writes to ``flat``. The last row is the bias.
         """
         views = []
         start = 0

@@ -1,18 +1,72 @@
 """Training: replicates of one architecture on one data set."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from circlemlp.core.adam import Adam, AdamOptions
+from circlemlp.core.batches import Batches
 from circlemlp.core.data import Dataset
 from circlemlp.core.initialisation import initialise
-from circlemlp.core.loss import signs_of_labels
-from circlemlp.core.network import Network, augment, columns_per_tile
+from circlemlp.core.loss import LossSum, top_error
+from circlemlp.core.network import Network, columns_per_tile
+from circlemlp.core.optimizers import Optimizer, State
 from circlemlp.core.parameters import Floats, Layout
+from circlemlp.core.schedules import Schedule
 from circlemlp.core.streams import stream
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """When a replicate stops before the last epoch; it then takes back its best parameters.
+
+    Attributes
+    ----------
+    patience : int
+        Stop after so many epochs in a row whose validation loss is not below the best by ``min_delta``.
+    min_delta : float
+        >= 0.
+    """
+
+    patience: int
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to a data set: everything that decides a training but the data.
+
+    Attributes
+    ----------
+    hidden_layer_sizes : sequence of int
+    activation : str
+        A key of ``activations.ACTIVATIONS``.
+    optimizer : Optimizer
+    schedule : Schedule
+        Of the learning rate.
+    epochs : int
+        At least 1.
+    batch_size : int or None
+        None: the full batch, in the order of the data. Otherwise mini-batches, shuffled every epoch; the
+        last one of an epoch takes what is left.
+    early_stopping : EarlyStopping or None
+    dtype : str
+        float32 or float64, of parameters and arithmetic. Losses are summed in float64.
+    seed : int
+        Of the streams for initialisation and shuffling.
+    """
+
+    hidden_layer_sizes: Sequence[int]
+    optimizer: Optimizer
+    activation: str = "relu"
+    schedule: Schedule = Schedule()
+    epochs: int = 1000
+    batch_size: int | None = None
+    early_stopping: EarlyStopping | None = None
+    dtype: DTypeLike = "float32"
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -28,123 +82,75 @@ class History:
         Of the parameters after t epochs.
     diverged_at : ndarray of shape (replicates,), int64
         The epoch whose loss was the first not to be finite, or -1. From that row on, the curves are NaN.
+    stopped_at : ndarray of shape (replicates,), int64
+        The epoch after which early stopping ended the training, or -1. From that row on, the curves are
+        those of the parameters taken back.
     """
 
     training_loss: NDArray[np.float64]
     validation_loss: NDArray[np.float64]
     validation_accuracy: NDArray[np.float64]
     diverged_at: NDArray[np.int64]
+    stopped_at: NDArray[np.int64]
 
     def final(self) -> dict[str, list[float | None]]:
         """Return each curve's last values, one a replicate; None for a replicate that diverged."""
-        curves = {name: curve[:, -1] for name, curve in vars(self).items() if name != "diverged_at"}
+        curves = {name: curve[:, -1] for name, curve in vars(self).items() if not name.endswith("_at")}
         return {name: [float(value) if np.isfinite(value) else None for value in last] for name, last in curves.items()}
 
 
-class _Split:
-    """One split of the data as the network takes it: augmented columns and signs, tile by tile."""
+@contextmanager
+def _arithmetic() -> Iterator[None]:
+    """Let infinities and NaN arise, since divergence is a result; and let NumPy allocate no buffers.
 
-    def __init__(self, x: NDArray[np.float64], y: NDArray[np.uint8], columns: int, dtype: DTypeLike) -> None:
-        self.n = len(x)
-        self.x = augment(x, dtype)
-        self.signs = signs_of_labels(y, dtype)
-        self.tiles = [
-            (self.x[:, start : start + columns], self.signs[start : start + columns])
-            for start in range(0, self.n, columns)
-        ]
-
-
-class _Shuffler:
-    """Mini-batches in an order of each replicate's own, gathered into preallocated tiles.
-
-    The order of an epoch depends on the seed and the replicate number alone, so cells that share them see
-    the same batches.
+    The small buffers, which only serve conversions between types, last as long as ``errstate``.
     """
-
-    def __init__(self, split: _Split, replicates: range, batch_size: int, columns: int, seed: int) -> None:
-        self._split = split
-        self._batch_size = min(batch_size, split.n)
-        self._columns = min(columns, self._batch_size)
-        self._rngs = [stream(seed, "shuffling", replicate) for replicate in replicates]
-        self._order = np.tile(np.arange(split.n, dtype=np.intp), (len(replicates), 1))
-        self._tiles: dict[int, tuple[Floats, Floats]] = {}
-
-    def epoch(self) -> Iterator[tuple[int, Iterator[tuple[Floats, Floats]]]]:
-        """Yield each batch as its number of samples and its tiles."""
-        for rng, order in zip(self._rngs, self._order, strict=True):
-            rng.shuffle(order)
-        for start in range(0, self._split.n, self._batch_size):
-            stop = min(start + self._batch_size, self._split.n)
-            yield stop - start, self._gather(start, stop)
-
-    def _gather(self, start: int, stop: int) -> Iterator[tuple[Floats, Floats]]:
-        for first in range(start, stop, self._columns):
-            last = min(first + self._columns, stop)
-            x, signs = self._tile(last - first)
-            for replicate, order in enumerate(self._order):
-                np.take(self._split.x, order[first:last], axis=1, out=x[replicate], mode="clip")
-                np.take(self._split.signs, order[first:last], out=signs[replicate], mode="clip")
-            yield x, signs
-
-    def _tile(self, columns: int) -> tuple[Floats, Floats]:
-        if columns not in self._tiles:
-            shape, dtype = (len(self._order), len(self._split.x), columns), self._split.x.dtype
-            self._tiles[columns] = np.empty(shape, dtype), np.empty((shape[0], columns), dtype)
-        return self._tiles[columns]
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.setbufsize(16)
+        yield
 
 
 class Trainer:
-    """Some replicates of one architecture, trained epoch by epoch.
+    """Some replicates, trained epoch by epoch.
 
     No array is allocated from the second epoch on.
 
     Parameters
     ----------
     dataset : Dataset
-    hidden_layer_sizes : sequence of int
-    adam : AdamOptions
-    batch_size : int or None
-        None: the full batch, in the order of the data. Otherwise mini-batches, shuffled every epoch; the
-        last one of an epoch takes what is left.
-    dtype : dtype
-        float32 or float64, of parameters and arithmetic. Losses are summed in float64.
+    recipe : Recipe
     replicates : range
         The replicate numbers.
-    seed : int
-        Of the streams for initialisation and shuffling.
+
+    Attributes
+    ----------
+    parameters : ndarray of shape (replicates, n_parameters)
+        Updated in place; may be overwritten to go on from elsewhere.
+    state : State
+        The optimizer's; may be replaced likewise.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        *,
-        hidden_layer_sizes: Sequence[int],
-        adam: AdamOptions,
-        batch_size: int | None,
-        dtype: DTypeLike,
-        replicates: range,
-        seed: int,
-    ) -> None:
-        layout = Layout.of(hidden_layer_sizes, dataset.x_train.shape[1])
-        columns = columns_per_tile(layout, dtype)
-        self.parameters = initialise(layout, seed=seed, replicates=replicates, dtype=dtype)
-        self._network = Network(layout, self.parameters)
-        self._adam = Adam(adam, self.parameters)
-        self._train = _Split(dataset.x_train, dataset.y_train, columns, dtype)
-        self._validation = _Split(dataset.x_validation, dataset.y_validation, columns, dtype)
-        self._shuffler = None
-        if batch_size is not None:
-            self._shuffler = _Shuffler(self._train, replicates, batch_size, columns, seed)
-        self._loss = np.zeros(len(replicates), np.float64)
-        self._correct = np.zeros(len(replicates), np.float64)
+    def __init__(self, dataset: Dataset, recipe: Recipe, replicates: range) -> None:
+        layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
+        columns = columns_per_tile(layout, recipe.dtype)
+        self.parameters = initialise(layout, seed=recipe.seed, replicates=replicates, dtype=recipe.dtype)
+        self._recipe = recipe
+        self._network = Network(layout, self.parameters, recipe.activation)
+        self.state = State.of(self.parameters)
+        rngs = [stream(recipe.seed, "shuffling", replicate) for replicate in replicates] if recipe.batch_size else []
+        size = {"replicates": len(replicates), "columns": columns, "dtype": recipe.dtype}
+        x, y = dataset.x_train, dataset.y_train
+        self._train = Batches(x, y, batch_size=recipe.batch_size, shuffle=rngs, **size)
+        self._in_order = Batches(x, y, **size) if recipe.batch_size else self._train
+        self._validation = Batches(dataset.x_validation, dataset.y_validation, **size)
+        self._steps = recipe.epochs * self._train.n_batches
+        self._top_error = np.empty((len(replicates), columns), recipe.dtype)
+        most = max(batches.window for batches in (self._train, self._in_order, self._validation))
+        self._sum = LossSum(len(replicates), most, recipe.dtype)
 
-    def _batches(self) -> Iterator[tuple[int, Iterator[tuple[Floats, Floats]]]]:
-        if self._shuffler is None:
-            return iter([(self._train.n, iter(self._train.tiles))])
-        return self._shuffler.epoch()
-
+    @_arithmetic()
     def epoch(self) -> NDArray[np.float64]:
-        """Pass once over the training data, with one Adam step a batch.
+        """Pass once over the training data, with one optimizer step a batch.
 
         Returns
         -------
@@ -152,33 +158,69 @@ class Trainer:
             The mean loss over the samples, each under the parameters before its batch's step. Valid until
             the next call of any method.
         """
-        self._loss.fill(0)
-        for batch_size, tiles in self._batches():
-            self._network.gradient.fill(0)
-            for x, signs in tiles:
-                loss = self._network.forward(x, signs)
-                loss.add_losses(self._loss)
-                self._network.backward(x, 1 / batch_size)
-            self._adam.step(self._network.gradient)
-        return np.divide(self._loss, self._train.n, out=self._loss)
+        self._sum.start()
+        for window in self._train.epoch():
+            for tile in window.tiles:
+                self._network.forward(tile.x, tile.logits)
+                delta = self._top_error[:, : tile.x.shape[-1]]
+                top_error(tile.logits, tile.signs, 1 / tile.batch_size, out=delta)
+                self._network.backward(tile.x, delta, tile.starts_batch)
+                if tile.ends_batch:
+                    self._step()
+            self._sum.add_losses(window.logits, window.signs)
+        return np.divide(self._sum.loss, self._train.n, out=self._sum.loss)
+
+    def _step(self) -> None:
+        optimizer, state = self._recipe.optimizer, self.state
+        rate = optimizer.learning_rate * self._recipe.schedule.factor(state.steps + 1, self._steps)
+        optimizer.step(state, self._network.gradient, self.parameters, rate)
+
+    @_arithmetic()
+    def _evaluate(self, batches: Batches) -> None:
+        """Sum losses and right answers of the present parameters."""
+        self._sum.start()
+        for window in batches.epoch():
+            for tile in window.tiles:
+                self._network.forward(tile.x, tile.logits)
+            self._sum.add_answers(window.logits, window.signs)
+            self._sum.add_losses(window.logits, window.signs)
 
     def training_loss(self) -> NDArray[np.float64]:
         """Return the mean training loss of the present parameters; shape (replicates,)."""
-        self._loss.fill(0)
-        for x, signs in self._train.tiles:
-            self._network.forward(x, signs).add_losses(self._loss)
-        return np.divide(self._loss, self._train.n, out=self._loss)
+        self._evaluate(self._in_order)
+        return np.divide(self._sum.loss, self._in_order.n, out=self._sum.loss)
 
     def validate(self, loss: NDArray[np.float64], accuracy: NDArray[np.float64]) -> None:
         """Write mean validation loss and accuracy to arrays of shape (replicates,)."""
-        self._loss.fill(0)
-        self._correct.fill(0)
-        for x, signs in self._validation.tiles:
-            evaluated = self._network.forward(x, signs)
-            evaluated.add_losses(self._loss)
-            evaluated.add_correct(self._correct)
-        np.divide(self._loss, self._validation.n, out=loss)
-        np.divide(self._correct, self._validation.n, out=accuracy)
+        self._evaluate(self._validation)
+        np.divide(self._sum.loss, self._validation.n, out=loss)
+        np.divide(self._sum.correct, self._validation.n, out=accuracy)
+
+
+class _Stopper:
+    """Watches the validation losses of a group of replicates, and keeps each one's best parameters."""
+
+    def __init__(self, rule: EarlyStopping, loss: NDArray[np.float64], parameters: Floats) -> None:
+        self._rule = rule
+        self.stopped_at = np.full(len(loss), -1, np.int64)
+        self._best_loss, self._best_epoch = loss.copy(), np.zeros(len(loss), np.int64)
+        self._best_parameters = parameters.copy()
+
+    def all_stopped_after(self, epoch: int, loss: NDArray[np.float64], parameters: Floats) -> bool:
+        """Take in the losses of shape (replicates,) after an epoch; say whether no replicate goes on."""
+        running = self.stopped_at < 0
+        better = running & (loss < self._best_loss - self._rule.min_delta)
+        self._best_loss[better], self._best_epoch[better] = loss[better], epoch
+        self._best_parameters[better] = parameters[better]
+        self.stopped_at[running & (epoch - self._best_epoch >= self._rule.patience)] = epoch
+        return bool((self.stopped_at >= 0).all())
+
+    def take_back(self, parameters: Floats, *curves: NDArray[np.float64]) -> None:
+        """Give every stopped replicate its best parameters, and curves that stay at their values."""
+        for row in np.flatnonzero(self.stopped_at >= 0):
+            parameters[row] = self._best_parameters[row]
+            for curve in curves:
+                curve[row, self.stopped_at[row] :] = curve[row, self._best_epoch[row]]
 
 
 def replicates_together(layout: Layout, batch_size: int | None, dtype: DTypeLike) -> int:
@@ -191,27 +233,18 @@ def replicates_together(layout: Layout, batch_size: int | None, dtype: DTypeLike
 
 
 def train(
-    dataset: Dataset,
-    *,
-    hidden_layer_sizes: Sequence[int],
-    adam: AdamOptions,
-    epochs: int,
-    batch_size: int | None,
-    dtype: DTypeLike,
-    replicates: int,
-    seed: int,
-    on_epoch: Callable[[int], None] = lambda _: None,
+    dataset: Dataset, recipe: Recipe, replicates: int, on_epoch: Callable[[int], None] = lambda _: None
 ) -> tuple[Floats, History]:
     """Train independent replicates and record their curves.
 
     Parameters
     ----------
-    epochs, replicates : int
-        Each at least 1.
+    dataset : Dataset
+    recipe : Recipe
+    replicates : int
+        At least 1.
     on_epoch : callable
         Called with the number of epochs done so far, summed over replicates.
-    dataset, hidden_layer_sizes, adam, batch_size, dtype, seed
-        See ``Trainer``.
 
     Returns
     -------
@@ -219,36 +252,55 @@ def train(
         After the last epoch. A diverged replicate's may be non-finite.
     history : History
     """
-    layout = Layout.of(hidden_layer_sizes, dataset.x_train.shape[1])
-    parameters = np.empty((replicates, layout.n_parameters), dtype)
-    training_loss, validation_loss, accuracy = (np.empty((replicates, epochs + 1)) for _ in range(3))
-    together = replicates_together(layout, batch_size, dtype)
+    layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
+    parameters = np.empty((replicates, layout.n_parameters), recipe.dtype)
+    curves = [np.full((replicates, recipe.epochs + 1), np.nan) for _ in range(3)]
+    stopped_at = np.full(replicates, -1, np.int64)
+    together = replicates_together(layout, recipe.batch_size, recipe.dtype)
     for first in range(0, replicates, together):
         group = range(first, min(first + together, replicates))
         rows = slice(group.start, group.stop)
-        with np.errstate(over="ignore", invalid="ignore"):  # divergence is a result, found below
-            trainer = Trainer(
-                dataset,
-                hidden_layer_sizes=hidden_layer_sizes,
-                adam=adam,
-                batch_size=batch_size,
-                dtype=dtype,
-                replicates=group,
-                seed=seed,
-            )
-            trainer.validate(validation_loss[rows, 0], accuracy[rows, 0])
-            if batch_size is not None:
-                training_loss[rows, 0] = trainer.training_loss()
-            for epoch in range(1, epochs + 1):
-                # A full batch's loss is that of the parameters before the step, so after epoch - 1 epochs.
-                training_loss[rows, epoch - (batch_size is None)] = trainer.epoch()
-                trainer.validate(validation_loss[rows, epoch], accuracy[rows, epoch])
-                on_epoch(first * epochs + epoch * len(group))
-            if batch_size is None:
-                training_loss[rows, epochs] = trainer.training_loss()
+        trainer = Trainer(dataset, recipe, group)
+        done = first * recipe.epochs
+        stopped_at[rows] = _train_group(
+            trainer, recipe, *(curve[rows] for curve in curves), lambda n, done=done: on_epoch(done + n)
+        )
         parameters[rows] = trainer.parameters
-    diverged_at = _mask_divergence(training_loss, validation_loss, accuracy)
-    return parameters, History(training_loss, validation_loss, accuracy, diverged_at)
+    diverged_at = _mask_divergence(*curves)
+    return parameters, History(*curves, diverged_at, np.where(diverged_at < 0, stopped_at, -1))
+
+
+def _train_group(
+    trainer: Trainer,
+    recipe: Recipe,
+    training_loss: NDArray[np.float64],
+    validation_loss: NDArray[np.float64],
+    accuracy: NDArray[np.float64],
+    on_epoch: Callable[[int], None],
+) -> NDArray[np.int64]:
+    """Train some replicates side by side, fill in their curves, and return where they stopped early."""
+    full_batch = recipe.batch_size is None
+    replicates = len(trainer.parameters)
+    trainer.validate(validation_loss[:, 0], accuracy[:, 0])
+    if not full_batch:
+        training_loss[:, 0] = trainer.training_loss()
+    stopper = None
+    if recipe.early_stopping is not None:
+        stopper = _Stopper(recipe.early_stopping, validation_loss[:, 0], trainer.parameters)
+    for epoch in range(1, recipe.epochs + 1):
+        # A full batch's loss is that of the parameters before the step, so after epoch - 1 epochs.
+        training_loss[:, epoch - full_batch] = trainer.epoch()
+        trainer.validate(validation_loss[:, epoch], accuracy[:, epoch])
+        on_epoch(epoch * replicates)
+        if stopper and stopper.all_stopped_after(epoch, validation_loss[:, epoch], trainer.parameters):
+            break
+    if full_batch:
+        training_loss[:, epoch] = trainer.training_loss()
+    if stopper is None:
+        return np.full(replicates, -1, np.int64)
+    stopper.take_back(trainer.parameters, training_loss, validation_loss, accuracy)
+    on_epoch(recipe.epochs * replicates)
+    return stopper.stopped_at
 
 
 def _mask_divergence(*curves: NDArray[np.float64]) -> NDArray[np.int64]:

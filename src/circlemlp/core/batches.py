@@ -1,0 +1,158 @@
+"""How data reach the network: window by window, batch by batch, tile by tile.
+
+A window is some thousand samples, copied out of the data into the type and shape the network takes; batches
+and tiles are views of it. So the data may lie in a file that is larger than memory, shuffled samples are
+gathered in one go, and losses are evaluated in one go. If all samples fit one window, it is filled once.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from circlemlp.core.parameters import Floats
+
+WINDOW = 16_384
+"""The most samples in a window, of all replicates together, or else a tile's: large enough that what is done once
+a window costs next to nothing beside the training, small enough to stay in cache."""
+
+
+class Tile(NamedTuple):
+    """Some samples of a batch for one pass through the network.
+
+    Attributes
+    ----------
+    x : ndarray of shape (features + 1, columns) or (replicates, features + 1, columns)
+        Inputs over a row of ones.
+    signs : ndarray of shape (columns,) or (replicates, columns)
+        The labels as 2y - 1.
+    logits : ndarray of shape (replicates, columns)
+        For the network to write to.
+    batch_size : int
+        How many samples the batch has.
+    starts_batch, ends_batch : bool
+        Whether it is the first, the last tile of the batch.
+    """
+
+    x: Floats
+    signs: Floats
+    logits: Floats
+    batch_size: int
+    starts_batch: bool
+    ends_batch: bool
+
+
+class Window(NamedTuple):
+    """Some samples, and the tiles they are cut into; signs and logits are those of all tiles."""
+
+    signs: Floats
+    logits: Floats
+    tiles: Iterator[Tile]
+
+
+class Batches:
+    """One split of the data, in order, or shuffled for each replicate.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, features)
+    y : ndarray of shape (n,)
+        Labels, 0 or 1.
+    replicates : int
+    columns : int
+        The most samples in a tile.
+    dtype : dtype
+        float32 or float64.
+    batch_size : int or None
+        None: all samples are one batch. The last batch of an epoch takes what is left.
+    shuffle : sequence of numpy.random.Generator
+        One for each replicate, which then has an order of its own every epoch; empty: all replicates take
+        the samples in order.
+
+    Attributes
+    ----------
+    n : int
+        The number of samples.
+    window : int
+        The most samples in a window: whole batches, unless one is larger.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[np.uint8],
+        *,
+        replicates: int,
+        columns: int,
+        dtype: DTypeLike,
+        batch_size: int | None = None,
+        shuffle: Sequence[np.random.Generator] = (),
+    ) -> None:
+        self.n = len(x)
+        self._x, self._y, self._columns, self._rngs = x, y, columns, shuffle
+        self._batch_size = min(batch_size or self.n, self.n)
+        most = max(WINDOW // replicates, columns)
+        unit = self._batch_size if self._batch_size <= most else columns
+        self.window = min(most // unit * unit, self.n)
+        of_each = (replicates,) if shuffle else ()
+        self._window_x = np.ones((*of_each, x.shape[1] + 1, self.window), dtype)
+        self._window_signs = np.ones((*of_each, self.window), dtype)
+        self._window_logits = np.zeros((replicates, self.window), dtype)
+        self._points = np.empty((self.window, x.shape[1]), x.dtype)
+        self._labels = np.empty(self.window, y.dtype)
+        self._orders = [np.arange(self.n) for _ in shuffle]
+        self._filled: int | None = None
+
+    @property
+    def n_batches(self) -> int:
+        """The number of batches in an epoch."""
+        return -(-self.n // self._batch_size)
+
+    def epoch(self) -> Iterator[Window]:
+        """Yield every sample once. A window is good until the next is asked for."""
+        for rng, order in zip(self._rngs, self._orders, strict=True):
+            rng.shuffle(order)
+        for start in range(0, self.n, self.window):
+            stop = min(start + self.window, self.n)
+            self._fill(start, stop)
+            size = stop - start
+            yield Window(self._window_signs[..., :size], self._window_logits[:, :size], self._tiles(start, stop))
+
+    def _tiles(self, start: int, stop: int) -> Iterator[Tile]:
+        left = start
+        while left < stop:
+            batch = left // self._batch_size * self._batch_size
+            batch_end = min(batch + self._batch_size, self.n)
+            right = min(left + self._columns, batch_end, stop)
+            place = slice(left - start, right - start)
+            yield Tile(
+                self._window_x[..., place],
+                self._window_signs[..., place],
+                self._window_logits[:, place],
+                batch_end - batch,
+                left == batch,
+                right == batch_end,
+            )
+            left = right
+
+    def _fill(self, start: int, stop: int) -> None:
+        if self._orders:
+            for order, x, signs in zip(self._orders, self._window_x, self._window_signs, strict=True):
+                chosen, size = order[start:stop], stop - start
+                # Every index is in range; "clip" only spares NumPy a buffer.
+                points = np.take(self._x, chosen, axis=0, out=self._points[:size], mode="clip")
+                labels = np.take(self._y, chosen, out=self._labels[:size], mode="clip")
+                self._write(points, labels, x, signs)
+        elif self._filled != start:
+            self._write(self._x[start:stop], self._y[start:stop], self._window_x, self._window_signs)
+            self._filled = start
+
+    @staticmethod
+    def _write(points: NDArray[np.float64], labels: NDArray[np.uint8], x: Floats, signs: Floats) -> None:
+        """Copy samples to the first columns of a window, labels as 2y - 1."""
+        size = len(points)
+        np.copyto(x[:-1, :size], points.T, casting="same_kind")
+        np.copyto(signs[:size], labels)
+        np.multiply(signs[:size], 2, out=signs[:size])
+        np.subtract(signs[:size], 1, out=signs[:size])

@@ -1,0 +1,187 @@
+"""Optimizers: functions of a gradient and an explicit state.
+
+An optimizer holds what is chosen. ``start`` makes the state of one training, ``step`` takes gradient, state and
+parameters from one step to the next, in place and with nothing hidden: the same three arrays and the same
+number of steps give the same result. Everything is element by element on flat buffers.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from circlemlp.core.parameters import Floats
+
+
+@dataclass
+class State:
+    """What an optimizer carries from step to step.
+
+    Attributes
+    ----------
+    steps : int
+        Steps taken.
+    first_moment, second_moment : ndarray like the parameters
+        Discounted sums of the gradients and of their squares. An optimizer without a second moment leaves it
+        alone.
+    scratch : ndarray like the parameters
+        Means nothing between steps.
+    """
+
+    steps: int
+    first_moment: Floats
+    second_moment: Floats
+    scratch: Floats
+
+    @classmethod
+    def of(cls, parameters: Floats) -> "State":
+        """Return the state before the first step."""
+        return cls(0, np.zeros_like(parameters), np.zeros_like(parameters), np.empty_like(parameters))
+
+
+class Optimizer(Protocol):
+    """What the training loop asks of an optimizer.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Step size, eta > 0, which a schedule may scale.
+    """
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
+        """Update ``parameters`` and ``state`` along ``gradient``, all of one shape and type."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam, Algorithm 1 of Kingma and Ba [1]_.
+
+    At step t, with gradient g::
+
+        m <- beta_1 m + (1 - beta_1) g
+        v <- beta_2 v + (1 - beta_2) g^2
+        theta <- theta - eta (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)
+
+    This is the original form: epsilon is added after the bias correction, as in PyTorch, JAX (optax) and
+    the paper's Algorithm 1. With ``epsilon_hat`` it is the paper's second form, which scikit-learn and Keras
+    use: epsilon is added to sqrt(v), before the correction, where the same number weighs
+    1 / sqrt(1 - beta_2^t) times more, 31.6 times at t = 1 with beta_2 = 0.999.
+
+    The state keeps the moments as the sums M = m / (1 - beta_1) and V = v / (1 - beta_2), which take one
+    operation less each, and one scalar each at the end::
+
+        M <- beta_1 M + g,   V <- beta_2 V + g^2,   theta <- theta - a M / (sqrt(V) + b)
+
+    Attributes
+    ----------
+    learning_rate : float
+        Step size, eta > 0.
+    beta_1, beta_2 : float
+        Decay rates of the first and second moment, in [0, 1).
+    epsilon : float
+        > 0.
+    epsilon_hat : bool
+        Whether epsilon is that of the second form.
+
+    References
+    ----------
+    .. [1] Kingma and Ba (2015), "Adam: a method for stochastic optimization", ICLR; the second form is at the
+       end of section 2.
+    """
+
+    learning_rate: float = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    epsilon_hat: bool = False
+
+    def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
+        """Take one step."""
+        state.steps += 1
+        first, second, scratch = state.first_moment, state.second_moment, state.scratch
+        np.multiply(first, self.beta_1, out=first)
+        np.add(first, gradient, out=first)
+        np.multiply(second, self.beta_2, out=second)
+        np.multiply(gradient, gradient, out=scratch)
+        np.add(second, scratch, out=second)
+
+        correction_1 = (1 - self.beta_1) / (1 - self.beta_1**state.steps)
+        correction_2 = math.sqrt((1 - self.beta_2) / (1 - self.beta_2**state.steps))
+        epsilon = self.epsilon / (math.sqrt(1 - self.beta_2) if self.epsilon_hat else correction_2)
+        np.sqrt(second, out=scratch)
+        np.add(scratch, epsilon, out=scratch)
+        np.divide(first, scratch, out=scratch)
+        np.multiply(scratch, learning_rate * correction_1 / correction_2, out=scratch)
+        np.subtract(parameters, scratch, out=parameters)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay [1]_: before the step, theta <- (1 - eta lambda) theta.
+
+    Weights and biases decay alike, as in PyTorch and optax when no mask is given.
+
+    Attributes
+    ----------
+    weight_decay : float
+        lambda >= 0.
+
+    References
+    ----------
+    .. [1] Loshchilov and Hutter (2019), "Decoupled weight decay regularization", ICLR.
+    """
+
+    weight_decay: float = 0.01
+
+    def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
+        """Take one step."""
+        np.multiply(parameters, 1 - learning_rate * self.weight_decay, out=parameters)
+        super().step(state, gradient, parameters, learning_rate)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent with momentum mu, plain or in Nesterov's form [1]_.
+
+    With M <- mu M + g, the step is theta <- theta - eta M, or with ``nesterov``
+    theta <- theta - eta (g + mu M), as in PyTorch; scikit-learn keeps -eta M in place of M.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Step size, eta > 0.
+    momentum : float
+        mu, in [0, 1).
+    nesterov : bool
+
+    References
+    ----------
+    .. [1] Sutskever, Martens, Dahl, Hinton (2013), "On the importance of initialization and momentum in deep
+       learning", ICML.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
+        """Take one step."""
+        state.steps += 1
+        velocity, scratch = state.first_moment, state.scratch
+        np.multiply(velocity, self.momentum, out=velocity)
+        np.add(velocity, gradient, out=velocity)
+        if self.nesterov:
+            np.multiply(velocity, self.momentum, out=scratch)
+            np.add(scratch, gradient, out=scratch)
+            np.multiply(scratch, learning_rate, out=scratch)
+        else:
+            np.multiply(velocity, learning_rate, out=scratch)
+        np.subtract(parameters, scratch, out=parameters)
+
+
+OPTIMIZERS: dict[str, type[Adam | AdamW | SGD]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+"""The optimizers by the names they have in configurations."""

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from circlemlp.core.batches import WINDOW, Batches
+from circlemlp.core.streams import stream
+
+
+def numbered(n):
+    """Return points that tell their own number, and labels that are its parity."""
+    return np.column_stack([np.arange(n), -np.arange(n)]).astype(np.float64), (np.arange(n) % 2).astype(np.uint8)
+
+
+def epoch(batches):
+    """Return the batches of an epoch as arrays of numbers, a row a replicate, after checking their tiles."""
+    result, parts = [], []
+    for window in batches.epoch():
+        seen = 0
+        for tile in window.tiles:
+            columns = tile.x.shape[-1]
+            numbers = np.atleast_2d(tile.x[..., 0, :]).astype(int)
+            np.testing.assert_array_equal(np.atleast_2d(tile.x[..., 1, :]), -numbers)
+            assert (tile.x[..., 2, :] == 1).all()
+            np.testing.assert_array_equal(np.atleast_2d(tile.signs), 2 * (numbers % 2) - 1)
+            tile.logits[:] = numbers
+            assert (window.logits[:, seen : seen + columns] == numbers).all()
+            assert tile.starts_batch == (not parts)
+            parts.append(numbers)
+            seen += columns
+            if tile.ends_batch:
+                result.append(np.hstack(parts))
+                assert result[-1].shape[1] == tile.batch_size
+                parts = []
+        assert window.signs.shape[-1] == window.logits.shape[-1] == seen <= batches.window
+    assert not parts
+    return result
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 50_000),
+    columns=st.integers(1, 5000).map(lambda c: max(c, 64)),
+    batch_size=st.none() | st.integers(1, 60_000).map(lambda b: max(b, 50)),
+    shuffled=st.booleans(),
+)
+def test_an_epoch_has_every_sample_once_in_batches_of_the_right_size(n, columns, batch_size, shuffled):
+    replicates = 2
+    rngs = [stream(0, "shuffling", replicate) for replicate in range(replicates)] if shuffled else []
+    batches = Batches(
+        *numbered(n), replicates=replicates, columns=columns, dtype="float64", batch_size=batch_size, shuffle=rngs
+    )
+    assert batches.window <= max(WINDOW, columns)
+    expected = np.arange(n)
+    for _ in range(2):
+        got = epoch(batches)
+        assert len(got) == batches.n_batches
+        assert [batch.shape[1] for batch in got[:-1]] == [batch_size] * (len(got) - 1)
+        for row in np.hstack(got):
+            np.testing.assert_array_equal(np.sort(row) if shuffled else row, expected)
+
+
+def test_each_replicate_has_an_order_of_its_own_and_a_new_one_every_epoch():
+    rngs = [stream(0, "shuffling", replicate) for replicate in range(3)]
+    batches = Batches(*numbered(100), replicates=3, columns=64, dtype="float64", batch_size=10, shuffle=rngs)
+    orders = [tuple(row) for _ in range(2) for row in np.hstack(epoch(batches))]
+    assert len(set(orders)) == 6
+    again = np.arange(100)
+    rng = stream(0, "shuffling", 1)
+    rng.shuffle(again)
+    np.testing.assert_array_equal(orders[1], again)
+
+
+@pytest.mark.parametrize("batch_size", [None, 7000])
+def test_data_in_a_file_are_read_window_by_window(tmp_path, batch_size):
+    x, y = numbered(50_000)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    in_memory = Batches(x, y, replicates=1, columns=640, dtype="float64", batch_size=batch_size)
+    in_file = Batches(mapped, y, replicates=1, columns=640, dtype="float64", batch_size=batch_size)
+    for one, other in zip(epoch(in_memory), epoch(in_file), strict=True):
+        np.testing.assert_array_equal(one, other)
