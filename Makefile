@@ -7,7 +7,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro ui test lint verify bench lock clean
+.PHONY: help repro ui test lint verify bench peers lock clean
 
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ verify: .venv/.installed ## check every record and result against its digests, a
 	dvc status
 	@dvc status --quiet
 
-bench: .venv/.installed ## time an epoch of the core beside scikit-learn and plain NumPy, on one core
-	python benchmarks/epoch.py
+bench: .venv/.installed ## time an epoch of the core beside JAX, PyTorch, scikit-learn and plain NumPy, on one core
+	python benchmarks/bench.py
+
+peers: .venv/.installed ## install what `make bench` measures beside the core
+	$(INSTALL) $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])")
 
 lock: .venv/.installed ## choose the newest allowed versions of all packages and write requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \

@@ -15,7 +15,7 @@ DATASET = generate(DATA)
 EPOCHS = 6
 
 
-def made_up(hidden, rate, losses, accuracies=None, **volatile):
+def made_up(hidden, rate, losses, accuracies=None, activation="relu", **volatile):
     """Return the record of a cell whose replicates end with these losses; None: it diverged after epoch 2."""
     accuracies = accuracies or [None if loss is None else 0.97 for loss in losses]
     curves = np.array([np.linspace(0.7, np.nan if loss is None else loss, EPOCHS + 1) for loss in losses])
@@ -27,8 +27,10 @@ def made_up(hidden, rate, losses, accuracies=None, **volatile):
         ingredients={
             "config": {
                 "data": DATA.model_dump(exclude={"file"}),
-                "model": {"hidden_layer_sizes": list(hidden)},
-                "optimizer": {"learning_rate": rate, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+                "model": {"hidden_layer_sizes": list(hidden), "activation": activation},
+                "optimizer": {"name": "adam", "learning_rate": rate, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+                "schedule": {"decay": "constant", "warmup_fraction": 0.0, "final_fraction": 1.0},
+                "early_stopping": {"patience": None, "min_delta": 0.0},
                 "training": {
                     "epochs": EPOCHS,
                     "batch_size": None,
@@ -53,6 +55,7 @@ def made_up(hidden, rate, losses, accuracies=None, **volatile):
             "validation_loss": losses,
             "validation_accuracy": accuracies,
             "diverged_at": [None if loss is not None else 3 for loss in losses],
+            "stopped_at": [None] * len(losses),
         },
         arrays={
             "parameters": initialise(layout, seed=0, replicates=range(len(losses)), dtype="float32"),
@@ -60,6 +63,7 @@ def made_up(hidden, rate, losses, accuracies=None, **volatile):
             "validation_loss": curves,
             "validation_accuracy": np.where(np.isnan(curves), np.nan, 0.97),
             "diverged_at": diverged_at,
+            "stopped_at": np.full(len(losses), -1),
         },
         volatile=volatile,
     )

@@ -11,7 +11,9 @@ CHOSEN = {
     "data": "quarter_circle",
     "model": "mlp_64",
     "optimizer": "adam",
+    "schedule": "constant",
     "training": "full_batch",
+    "early_stopping": "none",
     "tracking": "mlflow",
 }
 
@@ -42,6 +44,13 @@ def changed(key, value):
         ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate=nan: must be a number"),
         ("optimizer.beta_2", 1.0, "optimizer.beta_2=1.0: must be a number at least 0 and below 1"),
         ("optimizer.epsilon", 0.0, "optimizer.epsilon=0.0: must be a number at least 1e-30"),
+        ("optimizer.name", "adagrad", "optimizer.name=adagrad: must be one of adam, adamw, sgd"),
+        ("optimizer.momentum", 0.5, "optimizer.momentum=0.5: the chosen optimizer has no such key"),
+        ("optimizer.epsilon_hat", 1, "optimizer.epsilon_hat=1: must be true or false"),
+        ("model.activation", "swish", "model.activation=swish: must be one of relu, leaky_relu, tanh, gelu"),
+        ("schedule.decay", "linear", "schedule.decay=linear: must be one of constant, cosine"),
+        ("schedule.warmup_fraction", 1.0, "schedule.warmup_fraction=1.0: must be a number at least 0 and below 1"),
+        ("early_stopping.patience", 0, "early_stopping.patience=0: must be null, or a whole number at least 1"),
         ("model.hidden_layer_sizes", [64, 0], "model.hidden_layer_sizes[1]=0: must be a list"),
         ("model.hidden_layer_sizes", [], "model.hidden_layer_sizes=[]: must be a list of one or more"),
         ("model.hidden_layer_sizes", 64, "model.hidden_layer_sizes=64: must be a list"),

@@ -24,7 +24,8 @@ def test_every_equation_names_a_function_and_a_test_that_exist():
 
 def resolve(name):
     first, rest = name.split(".")
-    modules = {"Network": "core.network", "LogisticLoss": "core.loss", "Adam": "core.adam", "boundary": "boundary"}
+    modules = dict.fromkeys(("Adam", "AdamW", "SGD"), "core.optimizers") | {"Schedule": "core.schedules"}
+    modules |= {"Network": "core.network", "LossSum": "core.loss", "boundary": "boundary"}
     module = importlib.import_module(f"circlemlp.{modules.get(first, f'core.{first}')}")
     return getattr(getattr(module, first, module), rest, None)
 

@@ -42,8 +42,9 @@ def draw_boundary(axes: Axes, record: Record, replicate: int) -> Any:
     boundary = true_boundary(record)
     ticks = np.linspace(boundary.low, boundary.high, GRID_POINTS)
     x, y = np.meshgrid(ticks, ticks)
-    layout = Layout.of(record.ingredients["config"]["model"]["hidden_layer_sizes"])
-    network = Network(layout, record.arrays["parameters"][replicate : replicate + 1])
+    model = record.ingredients["config"]["model"]
+    parameters = record.arrays["parameters"][replicate : replicate + 1]
+    network = Network(Layout.of(model["hidden_layer_sizes"]), parameters, model["activation"])
     p = network.probabilities(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     filled = None
     if np.isfinite(p).all():

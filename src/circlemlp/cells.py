@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from circlemlp.config import Config
-from circlemlp.core.adam import AdamOptions
 from circlemlp.core.data import Dataset
+from circlemlp.core.optimizers import OPTIMIZERS
 from circlemlp.core.parameters import Layout
-from circlemlp.core.training import train
+from circlemlp.core.schedules import Schedule
+from circlemlp.core.training import EarlyStopping, Recipe, train
 from circlemlp.datafile import read_dataset
 from circlemlp.errors import UserError
 from circlemlp.identity import identity_of, ingredients
@@ -65,9 +66,10 @@ class Cell:
         return identity_of(self.ingredients)
 
 
-def architecture(hidden_layer_sizes: list[int]) -> str:
-    """Return the name a network goes by: ``2-64-32-1``."""
-    return "-".join(map(str, Layout.of(hidden_layer_sizes).layer_sizes))
+def architecture(model: Mapping[str, Any]) -> str:
+    """Return the name a network goes by, from its configuration: ``2-64-32-1``, or ``2-64-32-1 tanh``."""
+    name = "-".join(map(str, Layout.of(model["hidden_layer_sizes"]).layer_sizes))
+    return name if model["activation"] == "relu" else f"{name} {model['activation']}"
 
 
 def run(cell: Cell, store: Store) -> None:
@@ -88,27 +90,38 @@ def run(cell: Cell, store: Store) -> None:
         notes.clear(PROGRESS)
 
 
+def recipe(config: Config) -> Recipe:
+    """Turn a configuration into what the core does with the data."""
+    optimizer = config.optimizer.model_dump()
+    training = config.training
+    stopping = config.early_stopping
+    return Recipe(
+        hidden_layer_sizes=config.model.hidden_layer_sizes,
+        activation=config.model.activation,
+        optimizer=OPTIMIZERS[optimizer.pop("name")](**optimizer),
+        schedule=Schedule(**config.schedule.model_dump()),
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        early_stopping=None if stopping.patience is None else EarlyStopping(stopping.patience, stopping.min_delta),
+        dtype=training.dtype,
+        seed=training.seed,
+    )
+
+
 def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
     config = cell.config
     code = git_state()
     started, wall, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
     total = config.training.epochs * config.training.replicates
     parameters, history = train(
-        cell.dataset,
-        hidden_layer_sizes=config.model.hidden_layer_sizes,
-        adam=AdamOptions(**config.optimizer.model_dump()),
-        epochs=config.training.epochs,
-        batch_size=config.training.batch_size,
-        dtype=config.training.dtype,
-        replicates=config.training.replicates,
-        seed=config.training.seed,
-        on_epoch=lambda done: progress(done, total),
+        cell.dataset, recipe(config), config.training.replicates, lambda done: progress(done, total)
     )
     return Record(
         ingredients=cell.ingredients,
         summary={
             "n_parameters": parameters.shape[1],
             "diverged_at": [int(epoch) if epoch >= 0 else None for epoch in history.diverged_at],
+            "stopped_at": [int(epoch) if epoch >= 0 else None for epoch in history.stopped_at],
             **history.final(),
         },
         arrays={"parameters": parameters, **vars(history)},
@@ -204,7 +217,7 @@ def print_lines(record: Record, every: int) -> Iterator[str]:
     """Yield a line for every so many epochs of a record, averaged over the replicates that did not diverge."""
     curves = [record.arrays[name] for name in ("training_loss", "validation_loss", "validation_accuracy")]
     epochs = curves[0].shape[1] - 1
-    yield architecture(record.ingredients["config"]["model"]["hidden_layer_sizes"])
+    yield architecture(record.ingredients["config"]["model"])
     for epoch in sorted({*range(every, epochs + 1, every), epochs}):
         now = [curve[:, epoch] for curve in curves]
         alive = np.isfinite(now[0])

@@ -74,6 +74,8 @@ class Comparison:
 def compare(records: Sequence[Record], commands: Sequence[str]) -> Comparison:
     """Judge the cells of a sweep; smaller architectures come first.
 
+    An architecture is the sizes of the layers and their activation.
+
     Raises
     ------
     UserError
@@ -82,7 +84,7 @@ def compare(records: Sequence[Record], commands: Sequence[str]) -> Comparison:
     _check_comparable(records)
     cells = sorted(
         (_cell(record, command) for record, command in zip(records, commands, strict=True)),
-        key=lambda cell: (cell.parameters, cell.hidden_layer_sizes, cell.learning_rate),
+        key=lambda cell: (cell.parameters, cell.hidden_layer_sizes, cell.architecture, cell.learning_rate),
     )
     names = list(dict.fromkeys(cell.architecture for cell in cells))
     best = [_best([cell for cell in cells if cell.architecture == name]) for name in names]
@@ -95,7 +97,7 @@ def _check_comparable(records: Sequence[Record]) -> None:
 
     def rest(record: Record) -> dict[str, Any]:
         of = copy.deepcopy(record.ingredients)
-        del of["config"]["model"]["hidden_layer_sizes"], of["config"]["optimizer"]["learning_rate"]
+        del of["config"]["model"], of["config"]["optimizer"]["learning_rate"]
         return of
 
     if any(rest(record) != rest(records[0]) for record in records[1:]):
@@ -114,7 +116,7 @@ def _cell(record: Record, command: str) -> CellResult:
     return CellResult(
         record=record,
         command=command,
-        architecture=architecture(sizes),
+        architecture=architecture(config["model"]),
         hidden_layer_sizes=tuple(sizes),
         learning_rate=config["optimizer"]["learning_rate"],
         parameters=summary["n_parameters"],

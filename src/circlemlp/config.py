@@ -70,22 +70,69 @@ class Rings(DataSection):
 
 
 Data = QuarterCircle | Disk | Rings
-SHAPES = ("quarter_circle", "disk", "rings")
+CHOOSING = {"data.shape": ("quarter_circle", "disk", "rings"), "optimizer.name": ("adam", "adamw", "sgd")}
+"""The keys whose value says which other keys their section has."""
 
 
 class Model(Section):
-    """The architecture: the numbers of nodes of the hidden layers, bottom first."""
+    """The architecture: the numbers of nodes of the hidden layers, bottom first, and their activation."""
 
     hidden_layer_sizes: Annotated[list[Width], Field(min_length=1, max_length=64)]
+    activation: Literal["relu", "leaky_relu", "tanh", "gelu"]
 
 
-class Optimizer(Section):
-    """Adam."""
+class OptimizerSection(Section):
+    """What every optimizer has."""
 
     learning_rate: Annotated[float, Field(gt=0, le=10)]
+
+
+class AdaptiveSection(OptimizerSection):
+    """What Adam and AdamW share; ``epsilon_hat``: epsilon stands beside the uncorrected moment."""
+
     beta_1: Annotated[float, Field(ge=0, lt=1)]
     beta_2: Annotated[float, Field(ge=0, lt=1)]
     epsilon: Annotated[float, Field(ge=1e-30, le=1)]  # smaller ones vanish in float32
+    epsilon_hat: bool
+
+
+class AdamSection(AdaptiveSection):
+    """Adam."""
+
+    name: Literal["adam"]
+
+
+class AdamWSection(AdaptiveSection):
+    """Adam with decoupled weight decay."""
+
+    name: Literal["adamw"]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+
+
+class SGDSection(OptimizerSection):
+    """Gradient descent with momentum."""
+
+    name: Literal["sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
+
+
+Optimizer = AdamSection | AdamWSection | SGDSection
+
+
+class ScheduleSection(Section):
+    """What becomes of the learning rate: a warm-up, then constant or a half cosine."""
+
+    decay: Literal["constant", "cosine"]
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
+    final_fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+class EarlyStoppingSection(Section):
+    """When a replicate stops: after ``patience`` epochs without a better validation loss; null: never."""
+
+    patience: Count | None
+    min_delta: Annotated[float, Field(ge=0)]
 
 
 class Training(Section):
@@ -132,8 +179,10 @@ class Config(Section):
     numerics: Literal["auto", "portable", "native"]
     data: Annotated[Data, Field(discriminator="shape")]
     model: Model
-    optimizer: Optimizer
+    optimizer: Annotated[Optimizer, Field(discriminator="name")]
+    schedule: ScheduleSection
     training: Training
+    early_stopping: EarlyStoppingSection
     tracking: Tracking
     paths: Paths
     progress: Progress
@@ -142,7 +191,7 @@ class Config(Section):
         """Return the part that decides a cell's result, as plain values: what its identity is made of."""
         return {
             "data": self.data.described(),
-            **self.model_dump(include={"model", "optimizer", "training"}),
+            **self.model_dump(include={"model", "optimizer", "schedule", "training", "early_stopping"}),
         }
 
 
@@ -187,8 +236,8 @@ def unknown_key(key: str, value: object) -> ConfigError:
 
 def allowed(key: str) -> str:
     """Say in words what a known key may be."""
-    if key == "data.shape":
-        return "one of " + ", ".join(SHAPES)
+    if key in CHOOSING:
+        return "one of " + ", ".join(CHOOSING[key])
     return _allowed(known_keys()[key].annotation, known_keys()[key].metadata)
 
 
@@ -209,7 +258,7 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         return "one of " + ", ".join(map(str, arguments))
     if getattr(annotation, "__origin__", None) is list:
         return f"a list of one or more, each of them {_allowed(arguments[0], [])}"
-    kind = {int: "a whole number", float: "a number", str: "a text"}[annotation]
+    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[annotation]
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     limits = [
         f"{words[name]} {getattr(constraint, name):_}"
@@ -232,7 +281,7 @@ def _show(value: object) -> str:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    path = [part for part in first["loc"] if part not in SHAPES]
+    path = [part for part in first["loc"] if not any(part in names for names in CHOOSING.values())]
     key = ".".join(str(part) for part in path if isinstance(part, str))
     if first["type"] == "extra_forbidden":
         return str(unknown_key(key, first["input"]))
@@ -241,7 +290,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{key}: is missing; allowed: {allowed(key) if key in known_keys() else 'a section'}"
     if first["type"].startswith("union_tag"):
-        return f"data.shape={_show(first['input'].get('shape'))}: must be {allowed('data.shape')}"
+        (chooser,) = (chooser for chooser in CHOOSING if chooser.startswith(f"{key}."))
+        return f"{chooser}={_show(first['input'].get(chooser.split('.')[1]))}: must be {allowed(chooser)}"
     if key not in known_keys():
         return f"{key}={_show(first['input'])}: must be a section of keys"
     item = "".join(f"[{part}]" for part in path if isinstance(part, int))

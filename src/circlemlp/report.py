@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from markdown_it import MarkdownIt
 
+from circlemlp import wording
 from circlemlp.comparison import BestRate, CellResult, Comparison, Difference, compare
 from circlemlp.core.data import Dataset
 from circlemlp.errors import UserError
@@ -105,15 +106,32 @@ def what_was_run(comparison: Comparison, dataset: Dataset) -> str:
         else ""
     )
     share = max(dataset.y_validation.mean(), 1 - dataset.y_validation.mean())
+    up_to = "up to " if config["early_stopping"]["patience"] is not None else ""
     return (
         f"{_count(len(comparison.best), 'architecture')}, {_count(len(rates), 'learning rate')} "
         f"({', '.join(f'{rate:g}' for rate in rates)}), {_count(training['replicates'], 'replicate')} of each cell: "
         f"{_count(sum(cell.replicates for cell in comparison.cells), 'network')}. "
-        f"Each was trained by Adam on {batches} for {_count(training['epochs'], 'epoch')} in {training['dtype']}.\n\n"
+        f"Each was trained by {wording.NAMES[config['optimizer']['name']]} on {batches} for {up_to}"
+        f"{_count(training['epochs'], 'epoch')} in {training['dtype']}.{_departures(comparison)}\n\n"
         f"Data: {_shape(data)}, {data['n_train']} training and {data['n_validation']} validation points, "
         f"label noise {data['label_noise']:g}. "
         f"Always giving the more frequent answer scores {share:.4f} on the validation points." + chosen
     )
+
+
+def _departures(comparison: Comparison) -> str:
+    """Say what differs from a constant learning rate and the last epoch's parameters."""
+    config = comparison.cells[0].record.ingredients["config"]
+    text = ""
+    if schedule := wording.schedule(config):
+        text += f" Schedule: {schedule}."
+    if rule := wording.early_stopping(config):
+        stopped = [epoch for cell in comparison.cells for epoch in cell.record.summary["stopped_at"]]
+        text += (
+            f" Early stopping: after {rule} a replicate ends and takes back its best parameters, chosen on the "
+            f"validation points; {sum(epoch is not None for epoch in stopped)} of {len(stopped)} did."
+        )
+    return text
 
 
 def findings(comparison: Comparison, dataset: Dataset) -> list[str]:
@@ -254,7 +272,7 @@ def provenance(comparison: Comparison) -> str:
             f"{of['numerics']['mode']}: NumPy {of['numerics']['numpy']}, {of['numerics']['simd'][-1]}, "
             f"BLAS {blas or 'of the system'}, one thread",
         ],
-        ["optimizer", ", ".join(f"{k} {v:g}" for k, v in of["config"]["optimizer"].items() if k != "learning_rate")],
+        ["optimizer", wording.optimizer(of["config"])],
         ["seeds", f"data {of['config']['data']['seed']}, training {of['config']['training']['seed']}"],
     ]
     records = [

@@ -112,9 +112,10 @@ def replicates_table(records: Sequence[Record]) -> pd.DataFrame:
                     "validation_loss": summary["validation_loss"][replicate],
                     "validation_accuracy": summary["validation_accuracy"][replicate],
                     "diverged_at": diverged_at,
+                    "stopped_at": summary["stopped_at"][replicate],
                 }
             )
-    return pd.DataFrame(rows).astype({"diverged_at": "Int64"})
+    return pd.DataFrame(rows).astype({"diverged_at": "Int64", "stopped_at": "Int64"})
 
 
 def curves_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -140,7 +141,7 @@ def _labels(record: Record) -> dict[str, Any]:
     config = record.ingredients["config"]
     return {
         "identity": record.identity[:12],
-        "architecture": architecture(config["model"]["hidden_layer_sizes"]),
+        "architecture": architecture(config["model"]),
         "learning_rate": config["optimizer"]["learning_rate"],
     }
 

@@ -272,7 +272,7 @@ def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: 
     for axis in swept:
         table.add_column(axis)
     for outcome in outcomes:
-        name = architecture(outcome.cell.config.model.hidden_layer_sizes)
+        name = architecture(outcome.cell.config.model.model_dump())
         rate = f"{outcome.cell.config.optimizer.learning_rate:g}"
         chosen = dict(override.split("=", 1) for override in outcome.job.overrides)
         others = [chosen[axis] for axis in swept]
@@ -284,7 +284,7 @@ def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: 
     console.print(table)
     for outcome in outcomes:
         if outcome.failed:
-            name = architecture(outcome.cell.config.model.hidden_layer_sizes)
+            name = architecture(outcome.cell.config.model.model_dump())
             print(f"{name} at {outcome.cell.config.optimizer.learning_rate:g} failed: {outcome.state}")
     missing = sum(outcome.record is None for outcome in outcomes)
     done = len(outcomes) - missing

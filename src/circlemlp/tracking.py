@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from circlemlp import wording
 from circlemlp.boundary import draw_record
 from circlemlp.cells import architecture
 from circlemlp.compose import PROJECT
@@ -175,19 +176,21 @@ class _Run:
         diverged_at = record.summary["diverged_at"][replicate]
         if diverged_at is not None:
             run.tags["circlemlp.diverged_at_epoch"] = str(diverged_at)
+        stopped_at = record.summary["stopped_at"][replicate]
+        if stopped_at is not None:
+            run.tags["circlemlp.stopped_at_epoch"] = str(stopped_at)
         return run
 
     @classmethod
     def _of(cls, record: Record, name: str, curves: dict[str, Any], points: int) -> "_Run":
         config, volatile = record.ingredients["config"], record.volatile
-        sizes = config["model"]["hidden_layer_sizes"]
         parameters = {f"{group}.{key}": value for group, values in config.items() for key, value in values.items()}
         code = {"mlflow.source.git.commit": volatile.get("commit"), "circlemlp.dirty": volatile.get("dirty")}
         started_ms = _milliseconds(volatile.get("started_at"))
         return cls(
             name=name,
             parameters={
-                "architecture": architecture(sizes),
+                "architecture": architecture(config["model"]),
                 "n_parameters": record.summary["n_parameters"],
                 "numerics": record.ingredients["numerics"]["mode"],
                 **parameters,
@@ -209,14 +212,21 @@ def _cell_name(config: dict[str, Any]) -> str:
     training, shape = config["training"], config["data"]["shape"]
     batch = "full batch" if training["batch_size"] is None else f"batch {training['batch_size']}"
     parts = [
-        f"{architecture(config['model']['hidden_layer_sizes'])} lr {config['optimizer']['learning_rate']:g}",
+        f"{architecture(config['model'])} lr {config['optimizer']['learning_rate']:g}",
         batch,
         f"{training['epochs']} epochs",
+        *([] if config["optimizer"]["name"] == "adam" else [wording.NAMES[config["optimizer"]["name"]]]),
+        *(text for text in (wording.schedule(config), _stops(config)) if text),
         *([] if shape == "quarter_circle" else [shape]),
         *([] if training["dtype"] == "float32" else [training["dtype"]]),
         *([] if training["seed"] == 0 else [f"seed {training['seed']}"]),
     ]
     return ", ".join(parts)
+
+
+def _stops(config: dict[str, Any]) -> str | None:
+    patience = config["early_stopping"]["patience"]
+    return None if patience is None else f"patience {patience}"
 
 
 def _mean_curve(record: Record, name: str) -> Any:

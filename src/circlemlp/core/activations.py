@@ -45,9 +45,11 @@ class Relu:
         self._zeros, self._ones = np.zeros_like(block), np.ones_like(self._bits)
 
     def forward(self) -> None:
+        """Apply f."""
         np.maximum(self._block, self._zeros, out=self._block)
 
     def backward(self, error: Floats, out: Floats) -> None:
+        """Apply f' to an error."""
         integer = self._bits.dtype
         np.minimum(self._bits, self._ones, out=self._bits)
         np.multiply(self._bits, error.view(integer), out=out.view(integer))
@@ -64,10 +66,12 @@ class LeakyRelu:
         self._zeros = np.zeros_like(block)
 
     def forward(self) -> None:
+        """Apply f."""
         np.multiply(self._block, self.SLOPE, out=self._scaled)
         np.maximum(self._block, self._scaled, out=self._block)
 
     def backward(self, error: Floats, out: Floats) -> None:
+        """Apply f' to an error."""
         slope = self._scaled
         np.greater(self._block, self._zeros, out=self._positive)
         np.copyto(slope, self._positive)
@@ -82,9 +86,11 @@ class Tanh:
         self._block = block
 
     def forward(self) -> None:
+        """Apply f."""
         np.tanh(self._block, out=self._block)
 
     def backward(self, error: Floats, out: Floats) -> None:
+        """Apply f' to an error."""
         h = self._block
         np.multiply(h, h, out=h)
         np.subtract(1, h, out=h)
@@ -109,6 +115,7 @@ class Gelu:
         self._scores, self._t = np.empty_like(block), np.empty_like(block)
 
     def forward(self) -> None:
+        """Apply f."""
         h, s, t = self._block, self._scores, self._t
         np.copyto(s, h)
         np.multiply(s, s, out=t)
@@ -121,6 +128,7 @@ class Gelu:
         np.multiply(h, s, out=h)
 
     def backward(self, error: Floats, out: Floats) -> None:
+        """Apply f' to an error."""
         slope, s, t = self._block, self._scores, self._t
         np.multiply(s, s, out=slope)
         np.multiply(slope, 3 * self.C * self.A, out=slope)

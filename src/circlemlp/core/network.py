@@ -8,6 +8,7 @@ cache, so memory does not grow with their number, and every workspace is allocat
 """
 
 from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 

@@ -50,7 +50,8 @@ class Optimizer(Protocol):
     """
 
     @property
-    def learning_rate(self) -> float: ...
+    def learning_rate(self) -> float:
+        """The step size, as the class says."""
 
     def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
         """Update ``parameters`` and ``state`` along ``gradient``, all of one shape and type."""

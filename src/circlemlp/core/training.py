@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -61,7 +62,7 @@ class Recipe:
     hidden_layer_sizes: Sequence[int]
     optimizer: Optimizer
     activation: str = "relu"
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default_factory=Schedule)
     epochs: int = 1000
     batch_size: int | None = None
     early_stopping: EarlyStopping | None = None
@@ -93,9 +94,32 @@ class History:
     diverged_at: NDArray[np.int64]
     stopped_at: NDArray[np.int64]
 
+    @classmethod
+    def empty(cls, replicates: int, epochs: int) -> "History":
+        """Return curves of NaN, nothing diverged and nothing stopped."""
+        curves = (np.full((replicates, epochs + 1), np.nan) for _ in range(3))
+        return cls(*curves, *(np.full(replicates, -1, np.int64) for _ in range(2)))
+
+    @property
+    def curves(self) -> tuple[NDArray[np.float64], ...]:
+        """The three curves."""
+        return self.training_loss, self.validation_loss, self.validation_accuracy
+
+    def rows(self, rows: slice) -> "History":
+        """Return the history of some replicates, as views."""
+        return History(**{name: array[rows] for name, array in vars(self).items()})
+
+    def mask_divergence(self) -> None:
+        """Find each replicate's first non-finite row, and set all curves to NaN from there on."""
+        finite = np.logical_and.reduce([np.isfinite(curve) for curve in self.curves])
+        for row in np.flatnonzero(~finite.all(axis=1)):
+            self.diverged_at[row], self.stopped_at[row] = np.argmin(finite[row]), -1
+            for curve in self.curves:
+                curve[row, self.diverged_at[row] :] = np.nan
+
     def final(self) -> dict[str, list[float | None]]:
         """Return each curve's last values, one a replicate; None for a replicate that diverged."""
-        curves = {name: curve[:, -1] for name, curve in vars(self).items() if not name.endswith("_at")}
+        curves = {name: curve[:, -1] for name, curve in vars(self).items() if curve.ndim == 2}
         return {name: [float(value) if np.isfinite(value) else None for value in last] for name, last in curves.items()}
 
 
@@ -138,11 +162,11 @@ class Trainer:
         self._network = Network(layout, self.parameters, recipe.activation)
         self.state = State.of(self.parameters)
         rngs = [stream(recipe.seed, "shuffling", replicate) for replicate in replicates] if recipe.batch_size else []
-        size = {"replicates": len(replicates), "columns": columns, "dtype": recipe.dtype}
+        batches = partial(Batches, replicates=len(replicates), columns=columns, dtype=recipe.dtype)
         x, y = dataset.x_train, dataset.y_train
-        self._train = Batches(x, y, batch_size=recipe.batch_size, shuffle=rngs, **size)
-        self._in_order = Batches(x, y, **size) if recipe.batch_size else self._train
-        self._validation = Batches(dataset.x_validation, dataset.y_validation, **size)
+        self._train = batches(x, y, batch_size=recipe.batch_size, shuffle=rngs)
+        self._in_order = batches(x, y) if recipe.batch_size else self._train
+        self._validation = batches(dataset.x_validation, dataset.y_validation)
         self._steps = recipe.epochs * self._train.n_batches
         self._top_error = np.empty((len(replicates), columns), recipe.dtype)
         most = max(batches.window for batches in (self._train, self._in_order, self._validation))
@@ -200,27 +224,29 @@ class Trainer:
 class _Stopper:
     """Watches the validation losses of a group of replicates, and keeps each one's best parameters."""
 
-    def __init__(self, rule: EarlyStopping, loss: NDArray[np.float64], parameters: Floats) -> None:
-        self._rule = rule
-        self.stopped_at = np.full(len(loss), -1, np.int64)
-        self._best_loss, self._best_epoch = loss.copy(), np.zeros(len(loss), np.int64)
+    def __init__(self, rule: EarlyStopping, history: History, parameters: Floats) -> None:
+        self._rule, self._history = rule, history
+        self._best_loss = history.validation_loss[:, 0].copy()
+        self._best_epoch = np.zeros(len(parameters), np.int64)
         self._best_parameters = parameters.copy()
 
-    def all_stopped_after(self, epoch: int, loss: NDArray[np.float64], parameters: Floats) -> bool:
-        """Take in the losses of shape (replicates,) after an epoch; say whether no replicate goes on."""
-        running = self.stopped_at < 0
+    def all_stopped_after(self, epoch: int, parameters: Floats) -> bool:
+        """Look at the losses after an epoch; say whether no replicate goes on."""
+        loss, stopped_at = self._history.validation_loss[:, epoch], self._history.stopped_at
+        running = stopped_at < 0
         better = running & (loss < self._best_loss - self._rule.min_delta)
         self._best_loss[better], self._best_epoch[better] = loss[better], epoch
         self._best_parameters[better] = parameters[better]
-        self.stopped_at[running & (epoch - self._best_epoch >= self._rule.patience)] = epoch
-        return bool((self.stopped_at >= 0).all())
+        stopped_at[running & (epoch - self._best_epoch >= self._rule.patience)] = epoch
+        return bool((stopped_at >= 0).all())
 
-    def take_back(self, parameters: Floats, *curves: NDArray[np.float64]) -> None:
+    def take_back(self, parameters: Floats) -> None:
         """Give every stopped replicate its best parameters, and curves that stay at their values."""
-        for row in np.flatnonzero(self.stopped_at >= 0):
+        stopped_at = self._history.stopped_at
+        for row in np.flatnonzero(stopped_at >= 0):
             parameters[row] = self._best_parameters[row]
-            for curve in curves:
-                curve[row, self.stopped_at[row] :] = curve[row, self._best_epoch[row]]
+            for curve in self._history.curves:
+                curve[row, stopped_at[row] :] = curve[row, self._best_epoch[row]]
 
 
 def replicates_together(layout: Layout, batch_size: int | None, dtype: DTypeLike) -> int:
@@ -254,61 +280,42 @@ def train(
     """
     layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
     parameters = np.empty((replicates, layout.n_parameters), recipe.dtype)
-    curves = [np.full((replicates, recipe.epochs + 1), np.nan) for _ in range(3)]
-    stopped_at = np.full(replicates, -1, np.int64)
+    history = History.empty(replicates, recipe.epochs)
     together = replicates_together(layout, recipe.batch_size, recipe.dtype)
     for first in range(0, replicates, together):
         group = range(first, min(first + together, replicates))
         rows = slice(group.start, group.stop)
         trainer = Trainer(dataset, recipe, group)
-        done = first * recipe.epochs
-        stopped_at[rows] = _train_group(
-            trainer, recipe, *(curve[rows] for curve in curves), lambda n, done=done: on_epoch(done + n)
-        )
+        _train_group(trainer, recipe, history.rows(rows), partial(_report, on_epoch, first * recipe.epochs))
         parameters[rows] = trainer.parameters
-    diverged_at = _mask_divergence(*curves)
-    return parameters, History(*curves, diverged_at, np.where(diverged_at < 0, stopped_at, -1))
+    history.mask_divergence()
+    return parameters, history
 
 
-def _train_group(
-    trainer: Trainer,
-    recipe: Recipe,
-    training_loss: NDArray[np.float64],
-    validation_loss: NDArray[np.float64],
-    accuracy: NDArray[np.float64],
-    on_epoch: Callable[[int], None],
-) -> NDArray[np.int64]:
-    """Train some replicates side by side, fill in their curves, and return where they stopped early."""
+def _report(on_epoch: Callable[[int], None], before: int, in_group: int) -> None:
+    on_epoch(before + in_group)
+
+
+def _train_group(trainer: Trainer, recipe: Recipe, history: History, on_epoch: Callable[[int], None]) -> None:
+    """Train some replicates side by side and fill in their curves."""
     full_batch = recipe.batch_size is None
     replicates = len(trainer.parameters)
-    trainer.validate(validation_loss[:, 0], accuracy[:, 0])
+    training_loss, validation_loss = history.training_loss, history.validation_loss
+    trainer.validate(validation_loss[:, 0], history.validation_accuracy[:, 0])
     if not full_batch:
         training_loss[:, 0] = trainer.training_loss()
     stopper = None
     if recipe.early_stopping is not None:
-        stopper = _Stopper(recipe.early_stopping, validation_loss[:, 0], trainer.parameters)
+        stopper = _Stopper(recipe.early_stopping, history, trainer.parameters)
     for epoch in range(1, recipe.epochs + 1):
         # A full batch's loss is that of the parameters before the step, so after epoch - 1 epochs.
         training_loss[:, epoch - full_batch] = trainer.epoch()
-        trainer.validate(validation_loss[:, epoch], accuracy[:, epoch])
+        trainer.validate(validation_loss[:, epoch], history.validation_accuracy[:, epoch])
         on_epoch(epoch * replicates)
-        if stopper and stopper.all_stopped_after(epoch, validation_loss[:, epoch], trainer.parameters):
+        if stopper and stopper.all_stopped_after(epoch, trainer.parameters):
             break
     if full_batch:
         training_loss[:, epoch] = trainer.training_loss()
-    if stopper is None:
-        return np.full(replicates, -1, np.int64)
-    stopper.take_back(trainer.parameters, training_loss, validation_loss, accuracy)
-    on_epoch(recipe.epochs * replicates)
-    return stopper.stopped_at
-
-
-def _mask_divergence(*curves: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Find each replicate's first non-finite row, and set all curves to NaN from there on."""
-    finite = np.logical_and.reduce([np.isfinite(curve) for curve in curves])
-    diverged = ~finite.all(axis=1)
-    diverged_at = np.where(diverged, np.argmin(finite, axis=1), -1).astype(np.int64)
-    for row in np.flatnonzero(diverged):
-        for curve in curves:
-            curve[row, diverged_at[row] :] = np.nan
-    return diverged_at
+    if stopper:
+        stopper.take_back(trainer.parameters)
+        on_epoch(recipe.epochs * replicates)
