@@ -12,7 +12,7 @@ from circlemlp.config import Data, Disk, QuarterCircle, Rings
 from circlemlp.core.data import Boundary, Dataset, sample_dataset
 from circlemlp.errors import UserError
 from circlemlp.identity import canonical
-from circlemlp.records import pack, plain_disk_errors, unpack
+from circlemlp.records import map_arrays, pack, plain_disk_errors
 
 CONFIG, DIGEST = "config", "digest"
 
@@ -74,7 +74,7 @@ def read_dataset(config: Data) -> Dataset:
     if not path.exists():
         raise UserError(f"{path}: there is no such data file; {remedy}")
     try:
-        arrays = unpack(path.read_bytes())
+        arrays = map_arrays(path)
         described = dict(json.loads(str(arrays.pop(CONFIG))))
         digest = str(arrays.pop(DIGEST))
         dataset = Dataset(**arrays)

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import tempfile
 import time
 import zipfile
@@ -27,6 +28,7 @@ from circlemlp.errors import UserError
 from circlemlp.identity import canonical, identity_of, sha256
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
+_NAME_LENGTHS_AT = 26  # in the header of a ZIP member, APPNOTE.TXT section 4.3.7
 
 
 class DamagedRecord(Exception):
@@ -230,6 +232,41 @@ def unpack(packed: bytes) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:  # what zipfile raises of damage
         raise ValueError(str(error)) from None
+
+
+def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz`` file as views of the file, read when they are used.
+
+    So the file may be larger than memory. NumPy maps ``.npy`` files; an uncompressed ``.npz`` is a ZIP of those, one
+    after another.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a file, or it is compressed, or it holds Python objects.
+    """
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            for member in archive.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"{member.filename} is compressed")
+                file.seek(member.header_offset + _NAME_LENGTHS_AT)
+                # The lengths of the member's name and of the extra field, which lie between its header and its content.
+                lengths = struct.unpack("<HH", file.read(4))
+                file.seek(sum(lengths), os.SEEK_CUR)
+                major, _ = np.lib.format.read_magic(file)
+                read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
+                shape, fortran_order, dtype = read_header(file)
+                if dtype.hasobject:
+                    raise ValueError(f"{member.filename} holds Python objects")
+                mapped = np.memmap(
+                    file, dtype, "r", offset=file.tell(), shape=shape, order="F" if fortran_order else "C"
+                )
+                arrays[member.filename.removesuffix(".npy")] = np.asarray(mapped)
+    except (EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from None
+    return arrays
 
 
 @contextlib.contextmanager

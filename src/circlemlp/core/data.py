@@ -56,7 +56,7 @@ class Dataset:
         sha = hashlib.sha256()
         for name, array in vars(self).items():
             sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-            sha.update(np.ascontiguousarray(array).tobytes())
+            sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()
 
 

@@ -107,7 +107,7 @@ class LossSum:
         e, u, loss = self._decay[:, place], self._u[:, place], self._losses[:, place]
         margins = np.multiply(logits, signs, out=logits)
         np.abs(margins, out=e)
-        np.negative(e, out=e)
+        np.multiply(e, -1, out=e)  # NumPy 2.4's negative errs where float64 numbers lie 64 bytes apart
         np.exp(e, out=e)
         np.add(e, 1, out=u)
         np.log(u, out=loss)
