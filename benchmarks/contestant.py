@@ -258,7 +258,7 @@ def jax(task: Task) -> Epochs:
     def epochs(n: int) -> None:
         nonlocal carry
         carry, curves = run(carry, n)
-        jax.block_until_ready((carry, curves))  # type: ignore[no-untyped-call]
+        jax.block_until_ready((carry, curves))
 
     return epochs
 

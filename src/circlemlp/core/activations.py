@@ -14,6 +14,10 @@ import numpy as np
 from circlemlp.core.parameters import Floats
 
 
+LONG_ROW = 512
+"""From so many samples of all replicates on, constants of one row are faster than those of a whole block."""
+
+
 class Activation(Protocol):
     """What a row of ``ACTIVATIONS`` does."""
 
@@ -41,8 +45,10 @@ class Relu:
 
     def __init__(self, block: Floats) -> None:
         self._block, self._bits = block, block.view(f"i{block.itemsize}")
-        # NumPy's maximum and minimum are vectorised over two arrays, not over an array and a scalar.
-        self._zeros, self._ones = np.zeros_like(block), np.ones_like(self._bits)
+        # NumPy's maximum and minimum are vectorised over two arrays, not over an array and a scalar. One row
+        # for all takes less of the cache, but needs a loop of NumPy's for each row, and so not too short ones.
+        rows = slice(0, 1) if block[0].size >= LONG_ROW else slice(None)
+        self._zeros, self._ones = np.zeros_like(block[rows]), np.ones_like(self._bits[rows])
 
     def forward(self) -> None:
         """Apply f."""
@@ -63,7 +69,6 @@ class LeakyRelu:
     def __init__(self, block: Floats) -> None:
         self._block, self._scaled = block, np.empty_like(block)
         self._positive = np.empty(block.shape, bool)
-        self._zeros = np.zeros_like(block)
 
     def forward(self) -> None:
         """Apply f."""
@@ -73,7 +78,7 @@ class LeakyRelu:
     def backward(self, error: Floats, out: Floats) -> None:
         """Apply f' to an error."""
         slope = self._scaled
-        np.greater(self._block, self._zeros, out=self._positive)
+        np.greater(self._block, 0, out=self._positive)
         np.copyto(slope, self._positive)
         np.maximum(slope, self.SLOPE, out=slope)
         np.multiply(slope, error, out=out)

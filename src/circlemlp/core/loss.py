@@ -85,8 +85,8 @@ class LossSum:
         """
         place = slice(0, logits.shape[-1])
         answer, label = self._answer[:, place], self._label[:, place]
-        np.greater(logits, self._zeros[:, place], out=answer)
-        np.greater(signs, self._zeros[:, place], out=label)
+        np.greater(logits, 0, out=answer)
+        np.greater(signs, 0, out=label)
         np.equal(answer, label, out=answer)
         self._add_sums(answer, self.correct)
 
