@@ -172,7 +172,6 @@ class Trainer:
         most = max(batches.window for batches in (self._train, self._in_order, self._validation))
         self._sum = LossSum(len(replicates), most, recipe.dtype)
 
-    @_arithmetic()
     def epoch(self) -> NDArray[np.float64]:
         """Pass once over the training data, with one optimizer step a batch.
 
@@ -183,15 +182,16 @@ class Trainer:
             the next call of any method.
         """
         self._sum.start()
-        for window in self._train.epoch():
-            for tile in window.tiles:
-                self._network.forward(tile.x, tile.logits)
-                delta = self._top_error[:, : tile.x.shape[-1]]
-                top_error(tile.logits, tile.signs, 1 / tile.batch_size, out=delta)
-                self._network.backward(tile.x, delta, tile.starts_batch)
-                if tile.ends_batch:
-                    self._step()
-            self._sum.add_losses(window.logits, window.signs)
+        with _arithmetic():
+            for window in self._train.epoch():
+                for tile in window.tiles:
+                    self._network.forward(tile.x, tile.logits)
+                    delta = self._top_error[:, : tile.x.shape[-1]]
+                    top_error(tile.logits, tile.signs, 1 / tile.batch_size, out=delta)
+                    self._network.backward(tile.x, delta, tile.starts_batch)
+                    if tile.ends_batch:
+                        self._step()
+                self._sum.add_losses(window.logits, window.signs)
         return np.divide(self._sum.loss, self._train.n, out=self._sum.loss)
 
     def _step(self) -> None:
@@ -199,15 +199,15 @@ class Trainer:
         rate = optimizer.learning_rate * self._recipe.schedule.factor(state.steps + 1, self._steps)
         optimizer.step(state, self._network.gradient, self.parameters, rate)
 
-    @_arithmetic()
     def _evaluate(self, batches: Batches) -> None:
         """Sum losses and right answers of the present parameters."""
         self._sum.start()
-        for window in batches.epoch():
-            for tile in window.tiles:
-                self._network.forward(tile.x, tile.logits)
-            self._sum.add_answers(window.logits, window.signs)
-            self._sum.add_losses(window.logits, window.signs)
+        with _arithmetic():
+            for window in batches.epoch():
+                for tile in window.tiles:
+                    self._network.forward(tile.x, tile.logits)
+                self._sum.add_answers(window.logits, window.signs)
+                self._sum.add_losses(window.logits, window.signs)
 
     def training_loss(self) -> NDArray[np.float64]:
         """Return the mean training loss of the present parameters; shape (replicates,)."""
