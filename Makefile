@@ -34,6 +34,7 @@ verify: .venv/.installed ## check every record and result against its digests, a
 bench: .venv/.installed ## time an epoch of the core beside JAX, PyTorch, scikit-learn and plain NumPy, on one core
 	python benchmarks/bench.py
 	python benchmarks/scale.py
+	python benchmarks/passes.py
 
 peers: .venv/.installed ## install what `make bench` measures beside the core
 	$(INSTALL) $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])")

@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from circlemlp import numerics
 
 numerics.pin(numerics.resolve("auto"))  # before anything imports NumPy
 
 settings.register_profile("circlemlp", deadline=None, derandomize=True)
+settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("circlemlp")
 
 SOURCE = Path(__file__).resolve().parents[1]

@@ -16,6 +16,11 @@ def test_the_default_data_are_the_same_bytes_for_ever():
     assert sample().digest() == "64a531caaa166f377bc259732301e27ea0bd48a49c4987c74721f4e1b97480db"
 
 
+def test_noisy_data_are_the_same_bytes_for_ever():
+    noisy = sample(RING, n_train=50, n_validation=20, label_noise=0.2)
+    assert noisy.digest() == "2c31f5a9228c366aa0b99f8a2d66871f352b5e79d4e69b2730db40b823a145eb"
+
+
 @pytest.mark.parametrize(
     ("boundary", "point", "label"),
     [
@@ -35,13 +40,19 @@ def test_a_point_has_the_class_of_its_side(boundary, point, label):
 
 @pytest.mark.parametrize(
     ("boundary", "share"),
-    [(QUARTER, np.pi / 4), (Boundary(-1, 1, 0, 0.8), np.pi * 0.64 / 4), (RING, np.pi * (0.81 - 0.16) / 4)],
+    [
+        (QUARTER, np.pi / 4),
+        (Boundary(-1, 1, 0, 0.8), np.pi * 0.64 / 4),
+        (RING, np.pi * (0.81 - 0.16) / 4),
+        (Boundary(-2, 2, 0, 1.5), np.pi * 2.25 / 16),
+    ],
 )
 def test_the_share_of_ones_is_the_area(boundary, share):
     data = sample(boundary, n_train=100_000)
     assert abs(data.y_train.mean() - share) < 4 * np.sqrt(share * (1 - share) / 100_000)
-    assert data.x_train.min() >= boundary.low
-    assert data.x_train.max() < boundary.high
+    for coordinate in data.x_train.T:
+        assert boundary.low <= coordinate.min() < boundary.low + 0.001
+        assert boundary.high - 0.001 < coordinate.max() < boundary.high
 
 
 def test_noise_flips_its_share_of_labels_and_moves_no_point():

@@ -18,6 +18,13 @@ def evaluate(logit, label, dtype):
     return total.loss[0], delta[0, 0]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_labels_become_signs(dtype):
+    signs = signs_of_labels(np.array([0, 1, 1], np.uint8), dtype)
+    assert signs.tolist() == [-1, 1, 1]
+    assert signs.dtype == dtype
+
+
 logits = st.floats(-1e4, 1e4) | st.floats(-40, 40) | st.floats(-1e-3, 1e-3)
 
 

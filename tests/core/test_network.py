@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import plain
-from circlemlp.core.activations import ACTIVATIONS
+from circlemlp.core.activations import ACTIVATIONS, LONG_ROW
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import LossSum, signs_of_labels, top_error
 from circlemlp.core.network import MOST_COLUMNS, Network, augment, columns_per_tile
@@ -98,7 +98,8 @@ def test_the_gradient_is_that_of_a_complex_step(hidden, activation, n, seed):
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 @pytest.mark.parametrize(("hidden", "replicates"), [([7], 1), ([64, 32], 3), ([5, 4, 3, 2, 6], 2)])
 def test_the_gradient_is_that_of_jax(activation, hidden, replicates):
-    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    import jax
+
     jax.config.update("jax_enable_x64", True)
     functions = {
         "relu": jax.nn.relu,
@@ -138,21 +139,28 @@ def test_a_stack_gives_each_replicate_the_bits_it_has_alone(hidden, activation, 
         np.testing.assert_array_equal(together[replicate], alone[0])
 
 
-def test_logits_of_any_number_of_points():
-    layout, parameters, x, _ = problem([16, 8], 5000, replicates=3)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 5000, 2 * MOST_COLUMNS + 7])
+def test_logits_of_any_number_of_points(n, dtype):
+    layout, parameters, x, _ = problem([16, 8], n, replicates=3, dtype=dtype)
     logits = Network(layout, parameters).logits(x)
-    assert logits.shape == (3, 5000)
+    assert logits.shape == (3, n)
+    assert logits.dtype == dtype
+    tolerance = 1e4 * np.finfo(dtype).eps
     for replicate in range(3):
-        expected, _, _ = plain.forward(plain.unflatten(parameters[replicate], layout.layer_sizes), x)
-        np.testing.assert_allclose(logits[replicate], expected, rtol=1e-11, atol=1e-13)
+        theta = parameters[replicate].astype("float64")
+        expected, _, _ = plain.forward(plain.unflatten(theta, layout.layer_sizes), x)
+        np.testing.assert_allclose(logits[replicate], expected, rtol=tolerance, atol=tolerance)
 
 
-def test_probabilities_are_those_of_the_logits():
-    layout, parameters, x, _ = problem([16, 8], 100, replicates=2)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_probabilities_are_those_of_the_logits(dtype):
+    layout, parameters, x, _ = problem([16, 8], 100, replicates=2, dtype=dtype)
     network = Network(layout, 5 * parameters)
-    logits = network.logits(x)
+    logits, p = network.logits(x).astype("float64"), network.probabilities(x)
     assert np.abs(logits).max() > 10
-    np.testing.assert_allclose(network.probabilities(x), 1 / (1 + np.exp(-logits)), rtol=1e-14)
+    assert p.dtype == dtype
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-logits)), rtol=4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -170,21 +178,24 @@ def test_activations_have_their_values_and_slopes(name, dtype):
     np.testing.assert_allclose(error.ravel(), -1.5 * plain.SLOPES[name](exact), rtol=tolerance, atol=4 * tolerance)
 
 
+@pytest.mark.parametrize("n", [37, 2 * LONG_ROW + 5])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_relu_at_and_around_its_kink(dtype):
+def test_relu_at_and_around_its_kink(dtype, n):
     tiny = np.finfo(dtype).smallest_subnormal
     scores = np.array([-np.inf, -2.0, -tiny, -0.0, 0.0, tiny, 3.0, np.inf], dtype)
     active = np.array([0, 0, 0, 0, 0, 1, 1, 1])
-    # Long enough for vector instructions, and a remainder.
-    block = np.tile(scores, 5)[:37].reshape(1, 1, 37)
+    # Long enough for vector instructions, and a remainder; short rows and long.
+    block = np.tile(scores, n)[: 2 * n].reshape(2, 1, n)
+    active = np.tile(active, n)[: 2 * n].reshape(2, 1, n)
     activation = ACTIVATIONS["relu"](block)
     activation.forward()
-    np.testing.assert_array_equal(block[0, 0], np.tile(np.where(active, scores, 0), 5)[:37])
+    scores = np.tile(scores, n)[: 2 * n].reshape(2, 1, n)
+    np.testing.assert_array_equal(block, np.where(active, scores, 0))
     for value in (np.inf, -7.5, 1e-40, -tiny):
         again = block.copy()
         activation = ACTIVATIONS["relu"](again)
-        activation.backward(np.full((1, 1, 37), value, dtype), out=again)
-        np.testing.assert_array_equal(again[0, 0], np.tile(np.where(active, np.dtype(dtype).type(value), 0), 5)[:37])
+        activation.backward(np.full((1, 1, n), value, dtype), out=again)
+        np.testing.assert_array_equal(again, np.where(active, np.dtype(dtype).type(value), 0))
 
 
 def test_an_undefined_score_is_an_undefined_logit():

@@ -191,6 +191,32 @@ def test_patience_that_is_never_exhausted_changes_nothing():
     assert (stopping[1].stopped_at == -1).all()
 
 
+def test_a_loss_that_stays_the_same_is_no_improvement():
+    # Steps too small to change a parameter, so every epoch has the loss of the first.
+    _, history = run(epochs=8, optimizer=SGD(1e-300), early_stopping=EarlyStopping(patience=2))
+    assert (history.stopped_at == 2).all()
+
+
+def test_epochs_after_the_last_replicate_stopped_are_not_trained():
+    steps = []
+
+    class Counted(SGD):
+        def step(self, state, *rest):
+            super().step(state, *rest)
+            steps.append(state.steps)
+
+    run(epochs=50, optimizer=Counted(1e-300), early_stopping=EarlyStopping(patience=4), replicates=1)
+    assert steps == [1, 2, 3, 4]
+
+
+def test_the_final_values_end_the_curves():
+    _, history = run(epochs=6, optimizer=Adam(learning_rate=1e120), replicates=2)
+    healthy = run(epochs=6, replicates=2)[1]
+    names = ["training_loss", "validation_loss", "validation_accuracy"]
+    assert history.final() == {name: [None, None] for name in names}
+    assert healthy.final() == {name: getattr(healthy, name)[:, 6].tolist() for name in names}
+
+
 def test_progress_counts_every_epoch_of_every_replicate():
     for batch_size in (None, 32):
         seen = []
