@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.neural_network
 from scipy.special import expit
@@ -110,7 +111,7 @@ def test_from_the_same_weights_it_trains_like_scikit_learns(solver, batch_size, 
         assert getattr(mine, name) == getattr(peer, name)
 
 
-@pytest.mark.parametrize(("batch_size", "epochs"), [(None, 10), (32, 1)])
+@pytest.mark.parametrize(("batch_size", "epochs"), [(None, 10), (32, 6)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_it_is_the_cores_training(batch_size, epochs, dtype):
     x, y = X.astype(dtype), Y.astype(np.uint8)
@@ -376,7 +377,6 @@ def test_in_a_pipeline_and_a_grid_search():
 
 
 def test_names_of_columns_are_kept():
-    pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X, columns=["a", "b"])
     fitted = model(early_stopping=True).fit(frame, pd.Series(Y))
     assert list(fitted.feature_names_in_) == ["a", "b"]

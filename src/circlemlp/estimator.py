@@ -6,7 +6,7 @@ flat buffers. An epoch is a function of these and the data, so any number of cal
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from numbers import Integral, Real
@@ -27,11 +27,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from circlemlp.core.activations import ACTIVATIONS
 from circlemlp.core.batches import Batches
 from circlemlp.core.initialisation import initialise
-from circlemlp.core.loss import LossSum, top_error
+from circlemlp.core.loss import LossSum
 from circlemlp.core.network import Network, columns_per_tile
 from circlemlp.core.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, State
 from circlemlp.core.parameters import Floats, Layout
 from circlemlp.core.streams import stream
+from circlemlp.core.training import pass_over
 
 Labels = NDArray[np.uint8]
 Split = tuple[Floats, Labels]
@@ -348,21 +349,16 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _epochs(self, X: Floats, y: Labels) -> Iterator[None]:
         """Train epoch by epoch, without end."""
+        dtype, columns = self._parameters.dtype, columns_per_tile(self._layout, self._parameters.dtype)
         network = Network(self._layout, self._parameters, self.activation)
         optimizer = self._optimizer()
         step = partial(optimizer.step, self._state, network.gradient, self._parameters, optimizer.learning_rate)
-        batches = partial(
-            Batches,
-            X,
-            y,
-            replicates=1,
-            columns=columns_per_tile(self._layout, self._parameters.dtype),
-            dtype=self._parameters.dtype,
-            batch_size=self._clipped_batch_size(len(X)),
-            shuffle=[self._shuffling] if self.shuffle else [],
-        )
+        shuffle = [self._shuffling] if self.shuffle else []
+        batch_size = self._clipped_batch_size(len(X))
+        batches = Batches(X, y, replicates=1, columns=columns, dtype=dtype, batch_size=batch_size, shuffle=shuffle)
+        losses, top_errors = LossSum(1, batches.window, dtype), np.empty((1, columns), dtype)
         while True:
-            self.loss_ = _epoch(network, batches(), step)
+            self.loss_ = float(pass_over(batches, network, step, losses, top_errors)[0])
             self.loss_curve_.append(self.loss_)
             self.t_ += len(X)
             self.n_iter_ += 1
@@ -414,22 +410,6 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _logits(self, X: Floats) -> Floats:
         logits: Floats = Network(self._layout, self._parameters, self.activation).logits(X)[0]
         return logits
-
-
-@np.errstate(over="ignore", invalid="ignore")  # the estimator reports divergence, once
-def _epoch(network: Network, batches: Batches, step: Callable[[], None]) -> float:
-    """Pass once over the samples, with one step a batch; return the mean loss, each sample's before its step."""
-    losses = LossSum(1, batches.window, network.parameters.dtype)
-    for window in batches.epoch():
-        for tile in window.tiles:
-            network.forward(tile.x, tile.logits)
-            delta = np.empty_like(tile.logits)
-            top_error(tile.logits, tile.signs, 1 / tile.batch_size, out=delta)
-            network.backward(tile.x, delta, tile.starts_batch)
-            if tile.ends_batch:
-                step()
-        losses.add_losses(window.logits, window.signs)
-    return float(losses.loss[0]) / batches.n
 
 
 def _two_classes(labels: ArrayLike) -> NDArray[Any]:

@@ -71,6 +71,15 @@ def test_each_replicate_has_an_order_of_its_own_and_a_new_one_every_epoch():
     np.testing.assert_array_equal(orders[1], again)
 
 
+def test_an_order_is_a_function_of_the_generator_alone():
+    def orders(rng, epochs):
+        batches = Batches(*numbered(50), replicates=1, columns=64, dtype="float64", batch_size=10, shuffle=[rng])
+        return [np.hstack(epoch(batches)) for _ in range(epochs)]
+
+    at_once, rng = orders(stream(0, "a"), 3), stream(0, "a")
+    np.testing.assert_array_equal(at_once, orders(rng, 2) + orders(rng, 1))
+
+
 @pytest.mark.parametrize("batch_size", [None, 7000])
 def test_data_in_a_file_are_read_window_by_window(tmp_path, batch_size):
     x, y = numbered(50_000)

@@ -214,6 +214,13 @@ def test_tiles_depend_on_the_architecture_and_keep_within_bounds():
         assert columns % 64 == 0
 
 
+def test_tiles_are_those_the_committed_results_were_made_with():
+    # Other tiles add up in another order: other bits, so a change is meant or a mistake.
+    shipped = ([64], [128], [64, 32], [128, 64], [128, 128, 128])
+    assert [columns_per_tile(Layout.of(hidden), "float32") for hidden in shipped] == [5120, 5120, 5120, 2624, 1280]
+    assert [columns_per_tile(Layout.of(hidden), "float64") for hidden in shipped] == [5120, 3328, 2624, 1280, 640]
+
+
 def test_the_layout_counts_weights_and_biases():
     assert [Layout.of(h).n_parameters for h in ([64], [128], [64, 32], [128, 64])] == [257, 513, 2305, 8705]
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from circlemlp.core.parameters import Floats
 
-
 LONG_ROW = 512
 """From so many samples of all replicates on, constants of one row are faster than those of a whole block."""
 

@@ -67,8 +67,8 @@ class Batches:
     batch_size : int or None
         None: all samples are one batch. The last batch of an epoch takes what is left.
     shuffle : sequence of numpy.random.Generator
-        One for each replicate, which then has an order of its own every epoch; empty: all replicates take
-        the samples in order.
+        One for each replicate, which then has an order of its own every epoch, a function of the generator's
+        state alone; empty: all replicates take the samples in order.
 
     Attributes
     ----------
@@ -101,7 +101,8 @@ class Batches:
         self._window_logits = np.zeros((replicates, self.window), dtype)
         self._points = np.empty((self.window, x.shape[1]), x.dtype)
         self._labels = np.empty(self.window, y.dtype)
-        self._orders = [np.arange(self.n) for _ in shuffle]
+        self._in_order = np.arange(self.n if shuffle else 0)
+        self._orders = [self._in_order.copy() for _ in shuffle]
         self._filled: int | None = None
 
     @property
@@ -112,6 +113,7 @@ class Batches:
     def epoch(self) -> Iterator[Window]:
         """Yield every sample once. A window is good until the next is asked for."""
         for rng, order in zip(self._rngs, self._orders, strict=True):
+            np.copyto(order, self._in_order)
             rng.shuffle(order)
         for start in range(0, self.n, self.window):
             stop = min(start + self.window, self.n)

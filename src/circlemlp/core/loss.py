@@ -83,7 +83,7 @@ class LossSum:
         signs : ndarray of shape (columns,) or (replicates, columns)
             The labels as 2y - 1.
         """
-        place = slice(0, logits.shape[-1])
+        place = slice(logits.shape[1])
         answer, label = self._answer[:, place], self._label[:, place]
         np.greater(logits, 0, out=answer)
         np.greater(signs, 0, out=label)
@@ -103,7 +103,7 @@ class LossSum:
         signs : ndarray of shape (columns,) or (replicates, columns)
             The labels as 2y - 1.
         """
-        place = slice(0, logits.shape[-1])
+        place = slice(logits.shape[1])
         e, u, loss = self._decay[:, place], self._u[:, place], self._losses[:, place]
         margins = np.multiply(logits, signs, out=logits)
         np.abs(margins, out=e)

@@ -134,6 +134,40 @@ def _arithmetic() -> Iterator[None]:
         yield
 
 
+def pass_over(
+    batches: Batches, network: Network, step: Callable[[], None], losses: LossSum, top_errors: Floats
+) -> NDArray[np.float64]:
+    """Pass once over the samples, with one optimizer step a batch.
+
+    Parameters
+    ----------
+    batches : Batches
+    network : Network
+    step : callable
+        Updates the network's parameters by its gradient.
+    losses : LossSum
+    top_errors : ndarray of shape (replicates, columns)
+        A workspace as wide as a tile.
+
+    Returns
+    -------
+    ndarray of shape (replicates,)
+        The mean loss over the samples, each under the parameters before its batch's step. It is ``losses.loss``.
+    """
+    losses.start()
+    with _arithmetic():
+        for window in batches.epoch():
+            for tile in window.tiles:
+                network.forward(tile.x, tile.logits)
+                delta = top_errors[:, : tile.x.shape[-1]]
+                top_error(tile.logits, tile.signs, 1 / tile.batch_size, out=delta)
+                network.backward(tile.x, delta, tile.starts_batch)
+                if tile.ends_batch:
+                    step()
+            losses.add_losses(window.logits, window.signs)
+    return np.divide(losses.loss, batches.n, out=losses.loss)
+
+
 class Trainer:
     """Some replicates, trained epoch by epoch.
 
@@ -168,7 +202,7 @@ class Trainer:
         self._in_order = batches(x, y) if recipe.batch_size else self._train
         self._validation = batches(dataset.x_validation, dataset.y_validation)
         self._steps = recipe.epochs * self._train.n_batches
-        self._top_error = np.empty((len(replicates), columns), recipe.dtype)
+        self._top_errors = np.empty((len(replicates), columns), recipe.dtype)
         most = max(batches.window for batches in (self._train, self._in_order, self._validation))
         self._sum = LossSum(len(replicates), most, recipe.dtype)
 
@@ -181,18 +215,7 @@ class Trainer:
             The mean loss over the samples, each under the parameters before its batch's step. Valid until
             the next call of any method.
         """
-        self._sum.start()
-        with _arithmetic():
-            for window in self._train.epoch():
-                for tile in window.tiles:
-                    self._network.forward(tile.x, tile.logits)
-                    delta = self._top_error[:, : tile.x.shape[-1]]
-                    top_error(tile.logits, tile.signs, 1 / tile.batch_size, out=delta)
-                    self._network.backward(tile.x, delta, tile.starts_batch)
-                    if tile.ends_batch:
-                        self._step()
-                self._sum.add_losses(window.logits, window.signs)
-        return np.divide(self._sum.loss, self._train.n, out=self._sum.loss)
+        return pass_over(self._train, self._network, self._step, self._sum, self._top_errors)
 
     def _step(self) -> None:
         optimizer, state = self._recipe.optimizer, self.state
