@@ -7,7 +7,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro ui test lint verify bench peers lock clean
+.PHONY: help repro ui test lint verify bench mutants peers lock clean
 
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +18,8 @@ repro: .venv/.installed ## generate the data, train what is missing, write repor
 ui: .venv/.installed ## bring the MLflow index up to date and show it on 127.0.0.1
 	python pipelines/index.py --serve
 
-test: .venv/.installed ## run the tests
-	python -m pytest --numprocesses auto
+test: .venv/.installed ## run the tests; every branch of the core has to be taken
+	python -m pytest --numprocesses auto --cov=circlemlp.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 
 lint: .venv/.installed ## check style and types
 	ruff format --check .
@@ -36,6 +36,11 @@ bench: .venv/.installed ## time an epoch of the core beside JAX, PyTorch, scikit
 	python benchmarks/scale.py
 	python benchmarks/passes.py
 
+mutants: .venv/.installed ## change the core in every small way and count which changes the tests notice (an hour)
+	$(INSTALL) $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['mutants'])")
+	mutmut run
+	mutmut results
+
 peers: .venv/.installed ## install what `make bench` measures beside the core
 	$(INSTALL) $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])")
 
@@ -44,7 +49,7 @@ lock: .venv/.installed ## choose the newest allowed versions of all packages and
 		--generate-hashes --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean: ## remove the environment, the records, the index and the logs; keep what is committed
-	rm -rf .venv runs mlflow.db* mlartifacts logs
+	rm -rf .venv mutants runs mlflow.db* mlartifacts logs
 
 # The stamp is written last, so that an installation that was cut short is not taken for a whole one.
 # setuptools comes first, at its locked version, because one package has no wheel and is built with it.

@@ -8,6 +8,7 @@ import pytest
 import plain
 from circlemlp.core.data import Boundary, sample_dataset
 from circlemlp.core.initialisation import initialise
+from circlemlp.core.network import MOST_COLUMNS
 from circlemlp.core.optimizers import SGD, Adam, AdamW
 from circlemlp.core.parameters import Layout
 from circlemlp.core.schedules import Schedule
@@ -35,6 +36,19 @@ def test_a_thousand_epochs_follow_the_plain_implementation(hidden):
     difference = np.abs(history.training_loss[0] / expected - 1).max()
     print(f"{hidden}: largest relative difference {difference:.1e}")
     assert difference < 1e-10
+
+
+def test_a_batch_of_several_tiles_follows_the_plain_implementation():
+    layout, optimizer = Layout.of((8, 4)), Adam(0.01)
+    points = sample_dataset(
+        Boundary(0, 1, 0, 1), n_train=2 * MOST_COLUMNS + 100, n_validation=10, label_noise=0, seed=1
+    )
+    start = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
+    expected = plain.train(start, layout.layer_sizes, points.x_train, points.y_train, epochs=5, learning_rate=0.01)
+    _, full = run(points, epochs=5, optimizer=optimizer, replicates=1)
+    np.testing.assert_allclose(full.training_loss[0], expected, rtol=1e-11)
+    _, mini = run(points, epochs=5, optimizer=optimizer, batch_size=len(points.x_train), replicates=1)
+    np.testing.assert_allclose(mini.training_loss[0, 1:], expected[:-1], rtol=1e-11)
 
 
 def test_the_curves_are_those_of_the_parameters():
