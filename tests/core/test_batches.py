@@ -12,16 +12,18 @@ def numbered(n):
     return np.column_stack([np.arange(n), -np.arange(n)]).astype(np.float64), (np.arange(n) % 2).astype(np.uint8)
 
 
-def epoch(batches):
+def epoch(batches, most_columns=5000):
     """Return the batches of an epoch as arrays of numbers, a row a replicate, after checking their tiles."""
     result, parts = [], []
     for window in batches.epoch():
         seen = 0
         for tile in window.tiles:
             columns = tile.x.shape[-1]
+            assert 0 < columns <= most_columns
             numbers = np.atleast_2d(tile.x[..., 0, :]).astype(int)
             np.testing.assert_array_equal(np.atleast_2d(tile.x[..., 1, :]), -numbers)
             assert (tile.x[..., 2, :] == 1).all()
+            assert tile.x.dtype == tile.signs.dtype == tile.logits.dtype
             np.testing.assert_array_equal(np.atleast_2d(tile.signs), 2 * (numbers % 2) - 1)
             tile.logits[:] = numbers
             assert (window.logits[:, seen : seen + columns] == numbers).all()
@@ -53,7 +55,7 @@ def test_an_epoch_has_every_sample_once_in_batches_of_the_right_size(n, columns,
     assert batches.window <= max(WINDOW, columns)
     expected = np.arange(n)
     for _ in range(2):
-        got = epoch(batches)
+        got = epoch(batches, columns)
         assert len(got) == batches.n_batches
         assert [batch.shape[1] for batch in got[:-1]] == [batch_size] * (len(got) - 1)
         for row in np.hstack(got):
@@ -69,6 +71,44 @@ def test_each_replicate_has_an_order_of_its_own_and_a_new_one_every_epoch():
     rng = stream(0, "shuffling", 1)
     rng.shuffle(again)
     np.testing.assert_array_equal(orders[1], again)
+
+
+@pytest.mark.parametrize(
+    ("n", "replicates", "batch_size", "window"),
+    [
+        (50_000, 1, None, 16_000),  # whole tiles of 1000
+        (50_000, 1, 20_000, 16_000),
+        (50_000, 1, 16_384, 16_384),  # or whole batches
+        (50_000, 1, 5000, 15_000),
+        (50_000, 2, 100, 8100),
+        (50_000, 100, 100, 1000),  # at least a tile
+        (700, 1, 100, 700),
+    ],
+)
+def test_a_window_is_whole_batches_or_else_whole_tiles(n, replicates, batch_size, window):
+    batches = Batches(*numbered(n), replicates=replicates, columns=1000, dtype="float32", batch_size=batch_size)
+    assert batches.window == window
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("given", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tiles_have_the_type_asked_for(dtype, given, shuffled):
+    x, y = numbered(300)
+    rngs = [stream(0, "a")] if shuffled else []
+    batches = Batches(x.astype(given), y, replicates=1, columns=64, dtype=dtype, batch_size=100, shuffle=rngs)
+    for window in batches.epoch():
+        assert {array.dtype for tile in window.tiles for array in (tile.x, tile.signs, tile.logits)} == {
+            np.dtype(dtype)
+        }
+
+
+def test_data_that_fit_one_window_are_copied_once():
+    x, y = numbered(300)
+    batches = Batches(x, y, replicates=1, columns=64, dtype="float64")
+    before = epoch(batches)
+    x[:] = 0
+    np.testing.assert_array_equal(epoch(batches), before)
 
 
 def test_an_order_is_a_function_of_the_generator_alone():

@@ -28,6 +28,13 @@ def test_a_cosine_after_a_warm_up_starts_at_one():
     assert factors[5] == pytest.approx(0.5)
 
 
+def test_the_bits_of_a_cosine_do_not_hang_on_the_c_library():
+    # Its last digit may differ, so none beyond the twelfth is kept.
+    factors = [Schedule("cosine").factor(step, 97) for step in range(1, 98)]
+    assert factors == [round(factor, 12) for factor in factors]
+    assert sum(factor != round(factor, 11) for factor in factors) > 80
+
+
 @given(
     st.sampled_from(["constant", "cosine"]),
     st.floats(0, 0.99),

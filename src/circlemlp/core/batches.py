@@ -126,7 +126,7 @@ class Batches:
         while left < stop:
             batch = left // self._batch_size * self._batch_size
             batch_end = min(batch + self._batch_size, self.n)
-            right = min(left + self._columns, batch_end, stop)
+            right = min(left + self._columns, batch_end)  # not past stop: a window is whole batches or whole tiles
             place = slice(left - start, right - start)
             yield Tile(
                 self._window_x[..., place],
@@ -154,7 +154,7 @@ class Batches:
     def _write(points: NDArray[np.float64], labels: NDArray[np.uint8], x: Floats, signs: Floats) -> None:
         """Copy samples to the first columns of a window, labels as 2y - 1."""
         size = len(points)
-        np.copyto(x[:-1, :size], points.T, casting="same_kind")
+        np.copyto(x[:-1, :size], points.T)
         np.copyto(signs[:size], labels)
         np.multiply(signs[:size], 2, out=signs[:size])
         np.subtract(signs[:size], 1, out=signs[:size])
