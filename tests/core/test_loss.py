@@ -41,6 +41,12 @@ def test_loss_and_top_error_agree_with_50_digits(dtype, logit, label):
             assert abs(mpmath.mpf(float(computed)) - exact) <= 5 * info.eps * abs(exact) + 4 * float(info.tiny)
 
 
+def test_terms_are_computed_in_the_type_of_the_logits():
+    # A sum of one float32 term is a float32 number; one of float64 arithmetic would not be.
+    losses = [evaluate(logit, 1, "float32")[0] for logit in np.linspace(-3, 3, 50)]
+    assert losses == [float(np.float32(loss)) for loss in losses]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("logit", [0.0, -0.0, 1e4, -1e4, 88.8, -88.8, 745.2, -745.2])
 def test_extreme_logits_give_finite_numbers(dtype, logit):

@@ -1,3 +1,6 @@
+import hashlib
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -7,7 +10,7 @@ import plain
 from circlemlp.core.activations import ACTIVATIONS, LONG_ROW
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import LossSum, signs_of_labels, top_error
-from circlemlp.core.network import MOST_COLUMNS, Network, augment, columns_per_tile
+from circlemlp.core.network import MOST_COLUMNS, TILE_BYTES, Network, augment, columns_per_tile
 from circlemlp.core.parameters import Layout
 from circlemlp.core.streams import stream
 
@@ -62,10 +65,13 @@ def test_the_gradient_is_that_of_the_plain_network(hidden, activation, n, column
 
 
 @settings(max_examples=100, deadline=None)
-@given(networks, activations, st.integers(1, 257), st.sampled_from([1, 3]), seeds)
-def test_the_gradient_is_the_slope_of_the_loss(hidden, activation, n, replicates, seed):
+@given(networks, activations, st.integers(1, 257), st.sampled_from([1, 3]), st.booleans(), seeds)
+def test_the_gradient_is_the_slope_of_the_loss(hidden, activation, n, replicates, along_one_parameter, seed):
     layout, parameters, x, y = problem(hidden, n, replicates, seed)
-    direction = stream(seed, "direction").standard_normal(layout.n_parameters)
+    rng = stream(seed, "direction")
+    direction = rng.standard_normal(layout.n_parameters)
+    if along_one_parameter:
+        direction = np.eye(1, layout.n_parameters, rng.integers(layout.n_parameters))[0]
     direction /= np.linalg.norm(direction)
     step = 1e-5
     sides = [parameters[-1] + sign * step * direction for sign in (1, -1)]
@@ -221,6 +227,26 @@ def test_tiles_are_those_the_committed_results_were_made_with():
     assert [columns_per_tile(Layout.of(hidden), "float64") for hidden in shipped] == [5120, 3328, 2624, 1280, 640]
 
 
+@pytest.mark.parametrize("hidden", [[128, 64], [128, 128, 128], [64]])
+def test_a_tile_takes_the_memory_it_is_cut_for(hidden):
+    layout, parameters, *_ = problem(hidden, 1, dtype="float32")
+    columns = columns_per_tile(layout, "float32")
+    x, logits = np.ones((3, columns), "float32"), np.empty((1, columns), "float32")
+    *lower, last = hidden
+    tracemalloc.start()
+    try:
+        network = Network(layout, parameters)
+        network.forward(x, logits)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    activations_and_errors = 4 * columns * (2 * sum(lower) + last)
+    assert activations_and_errors <= TILE_BYTES
+    # Besides, rows of ones and zeros, and the gradients.
+    print(f"{hidden}: {taken / activations_and_errors:.3f}")
+    assert activations_and_errors < taken < 1.15 * activations_and_errors + 10 * parameters.nbytes
+
+
 def test_the_layout_counts_weights_and_biases():
     assert [Layout.of(h).n_parameters for h in ([64], [128], [64, 32], [128, 64])] == [257, 513, 2305, 8705]
 
@@ -233,6 +259,14 @@ def test_initial_weights_have_the_variances_of_the_derivation():
         assert weights.var() == pytest.approx(variance, rel=5 * np.sqrt(2 / weights.size))
         assert abs(weights.mean()) < 5 * np.sqrt(variance / weights.size)
         assert not matrix[:, -1].any()
+
+
+def test_initial_weights_are_the_same_bytes_for_ever():
+    parameters = initialise(Layout.of([8, 4]), seed=2024, replicates=[0, 3], dtype="float64")
+    assert (
+        hashlib.sha256(parameters.tobytes()).hexdigest()
+        == "a5f98c0a2de00bbd6324c13266746bb65fffa1f6d36a72dfb0787c5a6150bb31"
+    )
 
 
 def test_replicates_start_differently_and_each_always_alike():
