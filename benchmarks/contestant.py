@@ -168,7 +168,7 @@ def torch(task: Task) -> Epochs:
         loss = mean_loss(network(x), y)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     def epochs(n: int) -> None:
         for _ in range(n):
