@@ -80,13 +80,12 @@ def ways() -> Iterator[tuple[str, Pass, Pass]]:
     )
 
     bits, ones, relu = np.maximum(s, 0).view(np.int32), np.ones((1, SAMPLES), np.int32), np.maximum(s, 0)
-    slope = np.empty_like(bits)
 
     def in_integers() -> None:
-        np.minimum(bits, ones, out=slope)
-        np.multiply(slope, error.view(np.int32), out=out.view(np.int32))
+        np.minimum(bits, ones, out=bits)
+        np.multiply(bits, out.view(np.int32), out=out.view(np.int32))
 
-    yield "relu': times a boolean | in integers", lambda: np.multiply(error, relu > 0, out=out), in_integers
+    yield "relu': times a boolean | in integers", lambda: np.multiply(out, relu > 0, out=out), in_integers
 
     top_error, top_weights, gradient = normal(1, SAMPLES), normal(NODES, 1), np.empty((3, NODES), np.float32)
 
@@ -101,6 +100,16 @@ def ways() -> Iterator[tuple[str, Pass, Pass]]:
             np.matmul(error, x[feature, :, None], out=gradient[feature, :, None])
 
     yield "bottom gradient: one product | one for each input", lambda: np.matmul(x, error.T, out=gradient), by_feature
+
+    apart, together = np.ones((10, NODES + 1, 32), np.float32)[:, :-1], np.ones((NODES + 1, 10, 32), np.float32)[:-1]
+    nothing = np.zeros_like(together)
+    of_each = nothing.transpose(1, 0, 2).copy()
+
+    yield (
+        "relu, ten replicates of 32: they first | nodes first",
+        lambda: np.maximum(apart, of_each, out=apart),
+        lambda: np.maximum(together, nothing, out=together),
+    )
 
     from circlemlp.core.loss import LossSum
 
