@@ -28,10 +28,11 @@ from circlemlp.core.activations import ACTIVATIONS
 from circlemlp.core.batches import Batches
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import LossSum
-from circlemlp.core.network import Network, columns_per_tile
+from circlemlp.core.network import Network
 from circlemlp.core.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, State
 from circlemlp.core.parameters import Floats, Layout
 from circlemlp.core.streams import stream
+from circlemlp.core.tiles import Cut
 from circlemlp.core.training import pass_over
 
 Labels = NDArray[np.uint8]
@@ -349,16 +350,17 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _epochs(self, X: Floats, y: Labels) -> Iterator[None]:
         """Train epoch by epoch, without end."""
-        dtype, columns = self._parameters.dtype, columns_per_tile(self._layout, self._parameters.dtype)
+        dtype = self._parameters.dtype
         network = Network(self._layout, self._parameters, self.activation)
         optimizer = self._optimizer()
         step = partial(optimizer.step, self._state, network.gradient, self._parameters, optimizer.learning_rate)
         shuffle = [self._shuffling] if self.shuffle else []
         batch_size = self._clipped_batch_size(len(X))
-        batches = Batches(X, y, replicates=1, columns=columns, dtype=dtype, batch_size=batch_size, shuffle=shuffle)
-        losses, top_errors = LossSum(1, batches.window, dtype), np.empty((1, columns), dtype)
+        cut = Cut.of(self._layout, dtype, 1, batch_size)
+        batches = Batches(X, y, replicates=1, cut=cut, dtype=dtype, batch_size=batch_size, shuffle=shuffle)
+        losses = LossSum(1, batches.window, dtype)
         while True:
-            self.loss_ = float(pass_over(batches, network, step, losses, top_errors)[0])
+            self.loss_ = float(pass_over(batches, network, step, losses)[0])
             self.loss_curve_.append(self.loss_)
             self.t_ += len(X)
             self.n_iter_ += 1

@@ -5,6 +5,9 @@ from hypothesis import strategies as st
 
 from circlemlp.core.batches import WINDOW, Batches
 from circlemlp.core.streams import stream
+from circlemlp.core.tiles import Cut
+
+CUT = Cut(block=64, tile=640)
 
 
 def numbered(n):
@@ -12,50 +15,55 @@ def numbered(n):
     return np.column_stack([np.arange(n), -np.arange(n)]).astype(np.float64), (np.arange(n) % 2).astype(np.uint8)
 
 
-def epoch(batches, most_columns=5000):
+def epoch(batches, cut):
     """Return the batches of an epoch as arrays of numbers, a row a replicate, after checking their tiles."""
     result, parts = [], []
     for window in batches.epoch():
         seen = 0
-        for tile in window.tiles:
-            columns = tile.x.shape[-1]
-            assert 0 < columns <= most_columns
-            numbers = np.atleast_2d(tile.x[..., 0, :]).astype(int)
-            np.testing.assert_array_equal(np.atleast_2d(tile.x[..., 1, :]), -numbers)
-            assert (tile.x[..., 2, :] == 1).all()
-            assert tile.x.dtype == tile.signs.dtype == tile.logits.dtype
-            np.testing.assert_array_equal(np.atleast_2d(tile.signs), 2 * (numbers % 2) - 1)
-            tile.logits[:] = numbers
-            assert (window.logits[:, seen : seen + columns] == numbers).all()
-            assert tile.starts_batch == (not parts)
-            parts.append(numbers)
-            seen += columns
-            if tile.ends_batch:
+        for (x, signs, logits), batch_size, starts_batch, ends_batch in window.tiles:
+            of_each, blocks, inputs, samples = x.shape
+            assert blocks * samples <= cut.tile
+            assert samples == cut.block or (blocks == 1 and ends_batch and samples < cut.block)
+            assert signs.shape == (of_each, blocks, samples)
+            assert logits.shape[1:] == (blocks, samples)
+            numbers = x[:, :, 0].astype(int)
+            np.testing.assert_array_equal(x[:, :, 1], -numbers)
+            assert (x[:, :, 2] == 1).all()
+            assert inputs == 4
+            assert not x[:, :, 3].any()
+            np.testing.assert_array_equal(signs, 2 * (numbers % 2) - 1)
+            logits[:] = numbers
+            flat = numbers.reshape(of_each, -1)
+            assert (window.logits[:, seen : seen + flat.shape[1]] == flat).all()
+            assert starts_batch == (not parts)
+            parts.append(flat)
+            seen += flat.shape[1]
+            if ends_batch:
                 result.append(np.hstack(parts))
-                assert result[-1].shape[1] == tile.batch_size
+                assert result[-1].shape[1] == batch_size
                 parts = []
         assert window.signs.shape[-1] == window.logits.shape[-1] == seen <= batches.window
     assert not parts
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     n=st.integers(1, 50_000),
-    columns=st.integers(1, 5000).map(lambda c: max(c, 64)),
+    cut=st.builds(lambda block, blocks: Cut(block, block * blocks), st.integers(16, 700), st.integers(4, 20)),
     batch_size=st.none() | st.integers(1, 60_000).map(lambda b: max(b, 50)),
     shuffled=st.booleans(),
 )
-def test_an_epoch_has_every_sample_once_in_batches_of_the_right_size(n, columns, batch_size, shuffled):
+def test_an_epoch_has_every_sample_once_in_batches_of_the_right_size(n, cut, batch_size, shuffled):
     replicates = 2
     rngs = [stream(0, "shuffling", replicate) for replicate in range(replicates)] if shuffled else []
     batches = Batches(
-        *numbered(n), replicates=replicates, columns=columns, dtype="float64", batch_size=batch_size, shuffle=rngs
+        *numbered(n), replicates=replicates, cut=cut, dtype="float64", batch_size=batch_size, shuffle=rngs
     )
-    assert batches.window <= max(WINDOW, columns)
+    assert batches.window <= max(WINDOW, cut.tile)
     expected = np.arange(n)
     for _ in range(2):
-        got = epoch(batches, columns)
+        got = epoch(batches, cut)
         assert len(got) == batches.n_batches
         assert [batch.shape[1] for batch in got[:-1]] == [batch_size] * (len(got) - 1)
         for row in np.hstack(got):
@@ -64,8 +72,8 @@ def test_an_epoch_has_every_sample_once_in_batches_of_the_right_size(n, columns,
 
 def test_each_replicate_has_an_order_of_its_own_and_a_new_one_every_epoch():
     rngs = [stream(0, "shuffling", replicate) for replicate in range(3)]
-    batches = Batches(*numbered(100), replicates=3, columns=64, dtype="float64", batch_size=10, shuffle=rngs)
-    orders = [tuple(row) for _ in range(2) for row in np.hstack(epoch(batches))]
+    batches = Batches(*numbered(100), replicates=3, cut=CUT, dtype="float64", batch_size=10, shuffle=rngs)
+    orders = [tuple(row) for _ in range(2) for row in np.hstack(epoch(batches, CUT))]
     assert len(set(orders)) == 6
     again = np.arange(100)
     rng = stream(0, "shuffling", 1)
@@ -86,7 +94,7 @@ def test_each_replicate_has_an_order_of_its_own_and_a_new_one_every_epoch():
     ],
 )
 def test_a_window_is_whole_batches_or_else_whole_tiles(n, replicates, batch_size, window):
-    batches = Batches(*numbered(n), replicates=replicates, columns=1000, dtype="float32", batch_size=batch_size)
+    batches = Batches(*numbered(n), replicates=replicates, cut=Cut(100, 1000), dtype="float32", batch_size=batch_size)
     assert batches.window == window
 
 
@@ -96,25 +104,23 @@ def test_a_window_is_whole_batches_or_else_whole_tiles(n, replicates, batch_size
 def test_tiles_have_the_type_asked_for(dtype, given, shuffled):
     x, y = numbered(300)
     rngs = [stream(0, "a")] if shuffled else []
-    batches = Batches(x.astype(given), y, replicates=1, columns=64, dtype=dtype, batch_size=100, shuffle=rngs)
+    batches = Batches(x.astype(given), y, replicates=1, cut=CUT, dtype=dtype, batch_size=100, shuffle=rngs)
     for window in batches.epoch():
-        assert {array.dtype for tile in window.tiles for array in (tile.x, tile.signs, tile.logits)} == {
-            np.dtype(dtype)
-        }
+        assert {array.dtype for tile in window.tiles for array in tile.samples} == {np.dtype(dtype)}
 
 
 def test_data_that_fit_one_window_are_copied_once():
     x, y = numbered(300)
-    batches = Batches(x, y, replicates=1, columns=64, dtype="float64")
-    before = epoch(batches)
+    batches = Batches(x, y, replicates=1, cut=CUT, dtype="float64")
+    before = epoch(batches, CUT)
     x[:] = 0
-    np.testing.assert_array_equal(epoch(batches), before)
+    np.testing.assert_array_equal(epoch(batches, CUT), before)
 
 
 def test_an_order_is_a_function_of_the_generator_alone():
     def orders(rng, epochs):
-        batches = Batches(*numbered(50), replicates=1, columns=64, dtype="float64", batch_size=10, shuffle=[rng])
-        return [np.hstack(epoch(batches)) for _ in range(epochs)]
+        batches = Batches(*numbered(50), replicates=1, cut=CUT, dtype="float64", batch_size=10, shuffle=[rng])
+        return [np.hstack(epoch(batches, CUT)) for _ in range(epochs)]
 
     at_once, rng = orders(stream(0, "a"), 3), stream(0, "a")
     np.testing.assert_array_equal(at_once, orders(rng, 2) + orders(rng, 1))
@@ -125,7 +131,7 @@ def test_data_in_a_file_are_read_window_by_window(tmp_path, batch_size):
     x, y = numbered(50_000)
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    in_memory = Batches(x, y, replicates=1, columns=640, dtype="float64", batch_size=batch_size)
-    in_file = Batches(mapped, y, replicates=1, columns=640, dtype="float64", batch_size=batch_size)
-    for one, other in zip(epoch(in_memory), epoch(in_file), strict=True):
+    in_memory = Batches(x, y, replicates=1, cut=CUT, dtype="float64", batch_size=batch_size)
+    in_file = Batches(mapped, y, replicates=1, cut=CUT, dtype="float64", batch_size=batch_size)
+    for one, other in zip(epoch(in_memory, CUT), epoch(in_file, CUT), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,5 +1,4 @@
 import hashlib
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,29 +6,34 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import plain
-from circlemlp.core.activations import ACTIVATIONS, LONG_ROW
+from circlemlp.core.activations import ACTIVATIONS, LEAST_ROW, LONGEST_ROW, in_rows
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import LossSum, signs_of_labels, top_error
-from circlemlp.core.network import MOST_COLUMNS, TILE_BYTES, Network, augment, columns_per_tile
-from circlemlp.core.parameters import Layout
+from circlemlp.core.network import Network
+from circlemlp.core.parameters import CACHE_LINE, Layout, aligned_zeros
+from circlemlp.core.passes import HiddenLayers, Memory, OneHiddenLayer, Weights
 from circlemlp.core.streams import stream
+from circlemlp.core.tiles import Cut, augment
 
 KINKED = ("relu", "leaky_relu")
 
 
-def gradients(network, x, y, columns):
-    """Return the mean losses and gradients of a stack, by tiles of so many columns."""
+CUT = Cut(block=32, tile=64)
+
+
+def gradients(network, x, y, cut=CUT):
+    """Return the mean losses and gradients of a stack."""
     parameters = network.parameters
-    inputs, signs = augment(x, parameters.dtype), signs_of_labels(y, parameters.dtype)
-    total = LossSum(len(parameters), columns, parameters.dtype)
-    for start in range(0, len(x), columns):
-        tile = slice(start, start + columns)
-        logits = np.empty((len(parameters), len(x[tile])), parameters.dtype)
-        delta = np.empty_like(logits)
-        network.forward(inputs[:, tile], logits)
-        top_error(logits, signs[tile], 1 / len(x), delta)
-        network.backward(inputs[:, tile], delta, start == 0)
-        total.add_losses(logits, signs[tile])
+    inputs, signs = augment(x, parameters.dtype), signs_of_labels(y, parameters.dtype)[np.newaxis]
+    logits = np.empty((len(parameters), len(x)), parameters.dtype)
+    for start, stop in cut.tiles(len(x)):
+        tile, part = (cut.blocked(array[..., start:stop]) for array in (inputs, signs))
+        scores = cut.blocked(logits[:, start:stop])
+        network.forward(tile, scores)
+        top_error(scores, part, 1 / len(x), network.top_error(tile))
+        network.backward(tile, starts_batch=start == 0, ends_batch=stop == len(x))
+    total = LossSum(len(parameters), len(x), parameters.dtype)
+    total.add_losses(logits, signs)
     return total.loss / len(x), network.gradient
 
 
@@ -49,13 +53,14 @@ def scores(layout, theta, x, activation):
 networks = st.lists(st.integers(1, 64), min_size=1, max_size=5)
 activations = st.sampled_from(sorted(ACTIVATIONS))
 seeds = st.integers(0, 2**32)
+cuts = st.builds(lambda block, blocks: Cut(block, block * blocks), st.integers(1, 300), st.integers(1, 5))
 
 
 @settings(max_examples=100, deadline=None)
-@given(networks, activations, st.integers(1, 257), st.integers(1, 300), st.integers(1, 8), seeds)
-def test_the_gradient_is_that_of_the_plain_network(hidden, activation, n, columns, features, seed):
+@given(networks, activations, st.integers(1, 257), cuts, st.integers(1, 8), seeds)
+def test_the_gradient_is_that_of_the_plain_network(hidden, activation, n, cut, features, seed):
     layout, parameters, x, y = problem(hidden, n, replicates=2, seed=seed, features=features)
-    losses, gradient = gradients(Network(layout, parameters, activation), x, y, columns)
+    losses, gradient = gradients(Network(layout, parameters, activation), x, y, cut)
     for replicate in range(2):
         flat = parameters[replicate]
         expected = plain.mean_loss(flat, layout.layer_sizes, x, y, activation)
@@ -80,7 +85,7 @@ def test_the_gradient_is_the_slope_of_the_loss(hidden, activation, n, replicates
         active = [[s > 0 for s in scores(layout, theta, x, activation)] for theta in sides]
         assume(all((a == b).all() for a, b in zip(*active, strict=True)))
     high, low = (plain.mean_loss(theta, layout.layer_sizes, x, y, activation) for theta in sides)
-    _, gradient = gradients(Network(layout, parameters, activation), x, y, columns=64)
+    _, gradient = gradients(Network(layout, parameters, activation), x, y)
     size = np.linalg.norm(gradient[-1])
     assert gradient[-1] @ direction == pytest.approx((high - low) / (2 * step), rel=1e-5, abs=1e-7 * max(1, size))
 
@@ -93,7 +98,7 @@ def test_the_gradient_is_that_of_a_complex_step(hidden, activation, n, seed):
     if activation in KINKED:
         # Rounding must not be able to put a node on the other side.
         assume(all(np.abs(s).min() > 1e-9 for s in scores(layout, parameters[0], x, activation)))
-    _, gradient = gradients(Network(layout, parameters, activation), x, y, columns=64)
+    _, gradient = gradients(Network(layout, parameters, activation), x, y)
     direction = stream(seed, "direction").standard_normal(layout.n_parameters)
     tiny = 1e-100
     loss = plain.mean_loss(parameters[0] + 1j * tiny * direction, layout.layer_sizes, x, y, activation)
@@ -124,7 +129,7 @@ def test_the_gradient_is_that_of_jax(activation, hidden, replicates):
             start += rows * columns
         return jax.numpy.mean(jax.numpy.logaddexp(0, h[:, 0]) - y * h[:, 0])
 
-    losses, gradient = gradients(Network(layout, parameters, activation), x, y, columns=32)
+    losses, gradient = gradients(Network(layout, parameters, activation), x, y)
     for replicate in range(replicates):
         loss, expected = jax.value_and_grad(mean_loss)(jax.numpy.asarray(parameters[replicate]))
         assert losses[replicate] == pytest.approx(float(loss), rel=1e-13)
@@ -138,15 +143,15 @@ def test_the_gradient_is_that_of_jax(activation, hidden, replicates):
 @pytest.mark.parametrize("hidden", [[64], [64, 32], [5, 4, 3, 2]])
 def test_a_stack_gives_each_replicate_the_bits_it_has_alone(hidden, activation, dtype):
     layout, parameters, x, y = problem(hidden, 200, replicates=4, dtype=dtype)
-    _, together = gradients(Network(layout, parameters, activation), x, y, columns=64)
+    _, together = gradients(Network(layout, parameters, activation), x, y)
     for replicate in range(4):
         network = Network(layout, parameters[replicate : replicate + 1].copy(), activation)
-        _, alone = gradients(network, x, y, columns=64)
+        _, alone = gradients(network, x, y)
         np.testing.assert_array_equal(together[replicate], alone[0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n", [1, 5000, 2 * MOST_COLUMNS + 7])
+@pytest.mark.parametrize("n", [1, 5000, 10_007])
 def test_logits_of_any_number_of_points(n, dtype):
     layout, parameters, x, _ = problem([16, 8], n, replicates=3, dtype=dtype)
     logits = Network(layout, parameters).logits(x)
@@ -173,35 +178,111 @@ def test_probabilities_are_those_of_the_logits(dtype):
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_activations_have_their_values_and_slopes(name, dtype):
     points = np.r_[np.linspace(-6, 6, 1001), -40, 40, 0].astype(dtype)
-    block = points.reshape(4, 1, 251).copy()
-    activation = ACTIVATIONS[name](block)
-    activation.forward()
-    exact = points.astype(np.float64)
-    tolerance = 8 * np.finfo(dtype).eps
-    np.testing.assert_allclose(block.ravel(), plain.ACTIVATIONS[name](exact), rtol=tolerance, atol=tolerance)
-    error = np.full_like(block, -1.5)
-    activation.backward(error, out=error)
-    np.testing.assert_allclose(error.ravel(), -1.5 * plain.SLOPES[name](exact), rtol=tolerance, atol=4 * tolerance)
+    exact, tolerance = points.astype(np.float64), 8 * np.finfo(dtype).eps
+    for shape in ((4, 1, 251), (1, 2, 1, 502)):
+        block = points.reshape(shape).copy()
+        activation = ACTIVATIONS[name](block)
+        activation.forward()
+        np.testing.assert_allclose(block.ravel(), plain.ACTIVATIONS[name](exact), rtol=tolerance, atol=tolerance)
+        error = np.full_like(block, -1.5)
+        activation.error_below(error)
+        np.testing.assert_allclose(error.ravel(), -1.5 * plain.SLOPES[name](exact), rtol=tolerance, atol=4 * tolerance)
+        block[:] = points.reshape(shape)
+        activation.forward()
+        activation.slope()
+        np.testing.assert_allclose(block.ravel(), plain.SLOPES[name](exact), rtol=tolerance, atol=4 * tolerance)
 
 
-@pytest.mark.parametrize("n", [37, 2 * LONG_ROW + 5])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_what_is_called_homogeneous_is(name):
+    s = np.linspace(-3, 3, 61)
+    f = plain.ACTIVATIONS[name]
+    assert np.allclose(f(2.5 * s), 2.5 * f(s)) == ACTIVATIONS[name].homogeneous
+    assert np.allclose(s * plain.SLOPES[name](s), f(s)) == ACTIVATIONS[name].homogeneous
+
+
+@pytest.mark.parametrize("n", [37, 2 * LONGEST_ROW + 5, 3 * LEAST_ROW])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_relu_at_and_around_its_kink(dtype, n):
     tiny = np.finfo(dtype).smallest_subnormal
     scores = np.array([-np.inf, -2.0, -tiny, -0.0, 0.0, tiny, 3.0, np.inf], dtype)
     active = np.array([0, 0, 0, 0, 0, 1, 1, 1])
     # Long enough for vector instructions, and a remainder; short rows and long.
-    block = np.tile(scores, n)[: 2 * n].reshape(2, 1, n)
-    active = np.tile(active, n)[: 2 * n].reshape(2, 1, n)
-    activation = ACTIVATIONS["relu"](block)
-    activation.forward()
-    scores = np.tile(scores, n)[: 2 * n].reshape(2, 1, n)
-    np.testing.assert_array_equal(block, np.where(active, scores, 0))
+    scores, active = (np.tile(array, n)[: 2 * n].reshape(2, 1, n) for array in (scores, active))
     for value in (np.inf, -7.5, 1e-40, -tiny):
-        again = block.copy()
-        activation = ACTIVATIONS["relu"](again)
-        activation.backward(np.full((1, 1, n), value, dtype), out=again)
-        np.testing.assert_array_equal(again, np.where(active, np.dtype(dtype).type(value), 0))
+        block = scores.copy()
+        activation = ACTIVATIONS["relu"](block)
+        activation.forward()
+        np.testing.assert_array_equal(block, np.where(active, scores, 0))
+        error = np.full(block.shape, value, dtype)
+        activation.error_below(error)
+        np.testing.assert_array_equal(error, np.where(active, np.dtype(dtype).type(value), 0))
+        block[:] = scores
+        activation.forward()
+        activation.slope()
+        np.testing.assert_array_equal(block, active)
+
+
+def test_rows_divide_a_block_or_are_all_of_it():
+    for size in (1, 4095, 4096, 16_384, 16_385, 8125 * 10, 100_003):
+        block = np.arange(float(size))
+        rows = in_rows(block)
+        assert np.shares_memory(rows, block)
+        assert rows.size == size
+        assert len(rows) == 1 or LEAST_ROW <= rows.shape[1] <= LONGEST_ROW
+    assert in_rows(np.zeros((10, 125, 65))).shape == (5, 16_250)
+
+
+@pytest.mark.parametrize("features", [1, 2, 3, 7])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_the_short_way_through_one_hidden_layer_is_the_long_one(activation, features):
+    layout, parameters, x, y = problem([16], 90, replicates=2, features=features)
+    weights, shape = Weights(layout, parameters), (2, 3, 30)
+    inputs = Cut(30, 90).blocked(augment(x, "float64"))
+    signs = signs_of_labels(y, "float64").reshape(1, 3, 30)
+    results = []
+    for passes in (OneHiddenLayer, HiddenLayers):
+        way = passes(Memory(parameters.dtype), weights, ACTIVATIONS[activation], shape)
+        parts, logits = np.zeros((2, 3, layout.n_parameters)), np.empty(shape)
+        way.start_batch()
+        way.forward(inputs, logits)
+        top_error(logits, signs, 1 / 90, way.top_error)
+        way.backward(inputs, layout.matrices(parts))
+        total = parts.sum(axis=1, keepdims=True)
+        way.finish(layout.matrices(total))
+        results.append((logits, total))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_allclose(*(total for _, total in results), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("hidden", [[64], [64, 32], [128, 64]])
+@pytest.mark.parametrize("n", [90, 640, 700])
+def test_tiles_and_company_change_no_bit(hidden, n):
+    layout, parameters, x, y = problem(hidden, n, replicates=3, dtype="float32")
+    block = 64
+    _, one_by_one = gradients(Network(layout, parameters), x, y, Cut(block, block))
+    for blocks in (2, 3, 10):
+        _, gradient = gradients(Network(layout, parameters), x, y, Cut(block, blocks * block))
+        np.testing.assert_array_equal(gradient, one_by_one)
+    _, alone = gradients(Network(layout, parameters[1:2].copy()), x, y, Cut(block, 5 * block))
+    np.testing.assert_array_equal(alone[0], one_by_one[1])
+
+
+def test_workspaces_begin_at_a_cache_line():
+    for shape in ((3,), (5, 7), (1, 2, 3)):
+        for dtype in ("float32", "float64"):
+            array = aligned_zeros(shape, dtype)
+            assert array.ctypes.data % CACHE_LINE == 0
+            assert (array.shape, array.dtype) == (shape, np.dtype(dtype))
+            assert not array.any()
+
+
+def test_workspaces_of_one_name_share_memory():
+    memory = Memory(np.dtype("float32"))
+    first, second, other = memory.array("a", 3, 4), memory.array("a", 5), memory.array("b", 3, 4)
+    assert np.shares_memory(first, second)
+    assert not np.shares_memory(first, other)
+    assert memory.array("a", 100).shape == (100,)
 
 
 def test_an_undefined_score_is_an_undefined_logit():
@@ -211,40 +292,6 @@ def test_an_undefined_score_is_an_undefined_logit():
         layout.matrices(parameters)[0][0, 0, 1] = np.nan
         for sign in (1, -1):
             assert np.isnan(Network(layout, sign * parameters, name).logits(x)).all()
-
-
-def test_tiles_depend_on_the_architecture_and_keep_within_bounds():
-    for hidden in ([1], [64], [128, 64], [4096], [2048] * 8):
-        columns = columns_per_tile(Layout.of(hidden), "float32")
-        assert 64 <= columns <= MOST_COLUMNS
-        assert columns % 64 == 0
-
-
-def test_tiles_are_those_the_committed_results_were_made_with():
-    # Other tiles add up in another order: other bits, so a change is meant or a mistake.
-    shipped = ([64], [128], [64, 32], [128, 64], [128, 128, 128])
-    assert [columns_per_tile(Layout.of(hidden), "float32") for hidden in shipped] == [5120, 5120, 5120, 2624, 1280]
-    assert [columns_per_tile(Layout.of(hidden), "float64") for hidden in shipped] == [5120, 3328, 2624, 1280, 640]
-
-
-@pytest.mark.parametrize("hidden", [[128, 64], [128, 128, 128], [64]])
-def test_a_tile_takes_the_memory_it_is_cut_for(hidden):
-    layout, parameters, *_ = problem(hidden, 1, dtype="float32")
-    columns = columns_per_tile(layout, "float32")
-    x, logits = np.ones((3, columns), "float32"), np.empty((1, columns), "float32")
-    *lower, last = hidden
-    tracemalloc.start()
-    try:
-        network = Network(layout, parameters)
-        network.forward(x, logits)
-        taken, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    activations_and_errors = 4 * columns * (2 * sum(lower) + last)
-    assert activations_and_errors <= TILE_BYTES
-    # Besides, rows of ones and zeros, and the gradients.
-    print(f"{hidden}: {taken / activations_and_errors:.3f}")
-    assert activations_and_errors < taken < 1.15 * activations_and_errors + 10 * parameters.nbytes
 
 
 def test_the_layout_counts_weights_and_biases():

@@ -8,7 +8,6 @@ import pytest
 import plain
 from circlemlp.core.data import Boundary, sample_dataset
 from circlemlp.core.initialisation import initialise
-from circlemlp.core.network import MOST_COLUMNS
 from circlemlp.core.optimizers import SGD, Adam, AdamW
 from circlemlp.core.parameters import Layout
 from circlemlp.core.schedules import Schedule
@@ -40,9 +39,7 @@ def test_a_thousand_epochs_follow_the_plain_implementation(hidden):
 
 def test_a_batch_of_several_tiles_follows_the_plain_implementation():
     layout, optimizer = Layout.of((8, 4)), Adam(0.01)
-    points = sample_dataset(
-        Boundary(0, 1, 0, 1), n_train=2 * MOST_COLUMNS + 100, n_validation=10, label_noise=0, seed=1
-    )
+    points = sample_dataset(Boundary(0, 1, 0, 1), n_train=10_300, n_validation=10, label_noise=0, seed=1)
     start = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
     expected = plain.train(start, layout.layer_sizes, points.x_train, points.y_train, epochs=5, learning_rate=0.01)
     _, full = run(points, epochs=5, optimizer=optimizer, replicates=1)

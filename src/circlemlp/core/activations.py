@@ -1,107 +1,137 @@
 """Activations of the hidden layers: the value h = f(s) and the derivative f'(s), in place.
 
-An activation belongs to one block of scores of shape (nodes, replicates, columns) and owns the workspaces it
-needs. ``forward`` turns the scores into activations where they stand. ``backward`` is called at most once
-after it, and uses up the activations: when an error reaches a layer, nothing else needs them any more. That
-keeps what one tile of samples occupies small, and so in the processor's cache.
+An activation belongs to one block of scores, contiguous memory of any shape, and owns the workspaces it needs.
+``forward`` turns the scores into activations where they stand. ``slope`` or ``error_below`` is called at most once
+after it and uses up the activations: when an error reaches a layer, nothing else needs them any more. That keeps what
+one tile of samples occupies small, and so in the processor's cache.
 """
 
 import math
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 
 from circlemlp.core.parameters import Floats
 
-LONG_ROW = 512
-"""From so many samples of all replicates on, constants of one row are faster than those of a whole block."""
+LEAST_ROW, LONGEST_ROW = 4096, 16_384
+"""How many constants stand against so many scores and more: enough to hide what a row costs NumPy, few enough to stay
+in the first-level cache."""
 
 
-class Activation(Protocol):
-    """What a row of ``ACTIVATIONS`` does."""
-
-    def __init__(self, block: Floats) -> None: ...
-
-    def forward(self) -> None:
-        """Replace the block's scores s by f(s)."""
-
-    def backward(self, error: Floats, out: Floats) -> None:
-        """Write error * f'(s) to ``out``, which may be ``error`` or the block; the block's contents are lost.
-
-        ``error`` is of the block's shape, or of one row that stands for all.
-        """
+def in_rows(block: Floats) -> Floats:
+    """View contiguous memory as rows of a length between the bounds, or if no such length divides it as one row."""
+    lengths = range(min(LONGEST_ROW, block.size), LEAST_ROW - 1, -1)
+    return block.reshape(-1, next((length for length in lengths if block.size % length == 0), block.size))
 
 
-class Relu:
-    """f(s) = max(s, 0), f'(s) = 1 for s > 0, else 0.
+class Activation:
+    """What the rows of ``ACTIVATIONS`` have in common.
 
-    f(s) > 0 exactly where s > 0, so the derivative is read off the activations, and in integers: the bits of
-    a positive float are a positive integer, those of 0 are 0. The smaller of them and 1 is the derivative,
-    and its product with the bits of the error keeps those (times 1) or makes them 0 (times 0; -0, whose bits
-    are the lowest integer, gives 0 or -0). That is two passes over memory; a comparison, its conversion to
-    floats and a product are three.
+    Parameters
+    ----------
+    scores : ndarray of any shape
+        Contiguous.
+
+    Attributes
+    ----------
+    homogeneous : bool
+        Whether f(c s) = c f(s) for every c > 0, and so s f'(s) = f(s).
     """
 
-    def __init__(self, block: Floats) -> None:
-        self._block, self._bits = block, block.view(f"i{block.itemsize}")
-        # NumPy's maximum and minimum are vectorised over two arrays, not over an array and a scalar. One row
-        # for all takes less of the cache, but needs a loop of NumPy's for each row, and so not too short ones.
-        rows = slice(0, 1) if block[0].size >= LONG_ROW else slice(None)
-        self._zeros, self._ones = np.zeros_like(block[rows]), np.ones_like(self._bits[rows])
+    homogeneous: ClassVar[bool]
+
+    def __init__(self, scores: Floats) -> None:
+        self._block = scores
+
+    def forward(self) -> None:
+        """Replace the scores s by f(s)."""
+        raise NotImplementedError
+
+    def slope(self) -> None:
+        """Replace the activations by f'(s)."""
+        raise NotImplementedError
+
+    def error_below(self, error: Floats) -> None:
+        """Multiply ``error``, an array like the block, by f'(s)."""
+        self.slope()
+        np.multiply(error, self._block, out=error)
+
+
+class Relu(Activation):
+    """f(s) = max(s, 0), f'(s) = 1 for s > 0, else 0.
+
+    f(s) > 0 exactly where s > 0, so the derivative is read off the activations.
+
+    Where it multiplies an error, in integers: the bits of a positive float are a positive integer, those of 0
+    are 0. The smaller of them and 1 is the derivative, and its product with the bits of the error keeps those
+    (times 1) or makes them 0 (times 0; -0, whose bits are the lowest integer, gives 0 or -0). That is two passes
+    over memory in place of three.
+    """
+
+    homogeneous = True
+
+    def __init__(self, scores: Floats) -> None:
+        super().__init__(in_rows(scores))
+        self._bits = self._block.view(f"i{scores.itemsize}")
+        # NumPy's maximum and minimum are vectorised over two arrays, not over an array and a scalar.
+        self._zeros, self._ones = np.zeros_like(self._block[0]), np.ones_like(self._bits[0])
+        self._positive = np.empty(self._block.shape, bool)
 
     def forward(self) -> None:
         """Apply f."""
         np.maximum(self._block, self._zeros, out=self._block)
 
-    def backward(self, error: Floats, out: Floats) -> None:
+    def slope(self) -> None:
+        """Leave f'."""
+        np.greater(self._block, 0, out=self._positive)
+        np.copyto(self._block, self._positive)
+
+    def error_below(self, error: Floats) -> None:
         """Apply f' to an error."""
-        integer = self._bits.dtype
+        bits = error.reshape(self._bits.shape).view(self._bits.dtype)
         np.minimum(self._bits, self._ones, out=self._bits)
-        np.multiply(self._bits, error.view(integer), out=out.view(integer))
+        np.multiply(bits, self._bits, out=bits)
 
 
-class LeakyRelu:
+class LeakyRelu(Activation):
     """f(s) = s for s > 0, else SLOPE s; f'(s) = 1 for s > 0, else SLOPE."""
 
     SLOPE = 0.01
+    homogeneous = True
 
-    def __init__(self, block: Floats) -> None:
-        self._block, self._scaled = block, np.empty_like(block)
-        self._positive = np.empty(block.shape, bool)
+    def __init__(self, scores: Floats) -> None:
+        super().__init__(scores)
+        self._scaled = np.empty_like(scores)
+        self._positive = np.empty(scores.shape, bool)
 
     def forward(self) -> None:
         """Apply f."""
         np.multiply(self._block, self.SLOPE, out=self._scaled)
         np.maximum(self._block, self._scaled, out=self._block)
 
-    def backward(self, error: Floats, out: Floats) -> None:
-        """Apply f' to an error."""
-        slope = self._scaled
+    def slope(self) -> None:
+        """Leave f'."""
         np.greater(self._block, 0, out=self._positive)
-        np.copyto(slope, self._positive)
-        np.maximum(slope, self.SLOPE, out=slope)
-        np.multiply(slope, error, out=out)
+        np.copyto(self._block, self._positive)
+        np.maximum(self._block, self.SLOPE, out=self._block)
 
 
-class Tanh:
+class Tanh(Activation):
     """f(s) = tanh(s), f'(s) = 1 - f(s)^2."""
 
-    def __init__(self, block: Floats) -> None:
-        self._block = block
+    homogeneous = False
 
     def forward(self) -> None:
         """Apply f."""
         np.tanh(self._block, out=self._block)
 
-    def backward(self, error: Floats, out: Floats) -> None:
-        """Apply f' to an error."""
-        h = self._block
-        np.multiply(h, h, out=h)
-        np.subtract(1, h, out=h)
-        np.multiply(h, error, out=out)
+    def slope(self) -> None:
+        """Leave f'."""
+        np.multiply(self._block, self._block, out=self._block)
+        np.subtract(1, self._block, out=self._block)
 
 
-class Gelu:
+class Gelu(Activation):
     """f(s) = s (1 + t) / 2 with t = tanh(c (s + a s^3)), c = sqrt(2 / pi), a = 0.044715 [1]_.
 
     f'(s) = (1 + t + s (1 - t^2) c (1 + 3 a s^2)) / 2. This is the form with tanh, as in GPT-2; NumPy has no
@@ -113,10 +143,11 @@ class Gelu:
     """
 
     C, A = math.sqrt(2 / math.pi), 0.044715
+    homogeneous = False
 
-    def __init__(self, block: Floats) -> None:
-        self._block = block
-        self._scores, self._t = np.empty_like(block), np.empty_like(block)
+    def __init__(self, scores: Floats) -> None:
+        super().__init__(scores)
+        self._scores, self._t = np.empty_like(scores), np.empty_like(scores)
 
     def forward(self) -> None:
         """Apply f."""
@@ -131,8 +162,8 @@ class Gelu:
         np.multiply(h, 0.5, out=h)
         np.multiply(h, s, out=h)
 
-    def backward(self, error: Floats, out: Floats) -> None:
-        """Apply f' to an error."""
+    def slope(self) -> None:
+        """Leave f'."""
         slope, s, t = self._block, self._scores, self._t
         np.multiply(s, s, out=slope)
         np.multiply(slope, 3 * self.C * self.A, out=slope)
@@ -144,7 +175,6 @@ class Gelu:
         np.add(slope, t, out=slope)
         np.add(slope, 1, out=slope)
         np.multiply(slope, 0.5, out=slope)
-        np.multiply(slope, error, out=out)
 
 
 ACTIVATIONS: dict[str, type[Activation]] = {"relu": Relu, "leaky_relu": LeakyRelu, "tanh": Tanh, "gelu": Gelu}

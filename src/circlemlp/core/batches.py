@@ -12,10 +12,29 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from circlemlp.core.parameters import Floats
+from circlemlp.core.tiles import Cut, augmented
 
 WINDOW = 16_384
 """The most samples in a window, of all replicates together, or else a tile's: large enough that what is done once
 a window costs next to nothing beside the training, small enough to stay in cache."""
+
+
+class Samples(NamedTuple):
+    """The samples of a tile, block by block.
+
+    Attributes
+    ----------
+    x : ndarray of shape (1 or replicates, blocks, inputs, samples)
+        Inputs as ``tiles.augment`` makes them: the same for all replicates, or each its own.
+    signs : ndarray of shape (1 or replicates, blocks, samples)
+        The labels as 2y - 1.
+    logits : ndarray of shape (replicates, blocks, samples)
+        For the network to write to.
+    """
+
+    x: Floats
+    signs: Floats
+    logits: Floats
 
 
 class Tile(NamedTuple):
@@ -23,28 +42,28 @@ class Tile(NamedTuple):
 
     Attributes
     ----------
-    x : ndarray of shape (features + 1, columns) or (replicates, features + 1, columns)
-        Inputs over a row of ones.
-    signs : ndarray of shape (columns,) or (replicates, columns)
-        The labels as 2y - 1.
-    logits : ndarray of shape (replicates, columns)
-        For the network to write to.
+    samples : Samples
     batch_size : int
         How many samples the batch has.
     starts_batch, ends_batch : bool
         Whether it is the first, the last tile of the batch.
     """
 
-    x: Floats
-    signs: Floats
-    logits: Floats
+    samples: Samples
     batch_size: int
     starts_batch: bool
     ends_batch: bool
 
 
 class Window(NamedTuple):
-    """Some samples, and the tiles they are cut into; signs and logits are those of all tiles."""
+    """Some samples, and the tiles they are cut into; signs and logits are those of all tiles.
+
+    Attributes
+    ----------
+    signs : ndarray of shape (1 or replicates, samples)
+    logits : ndarray of shape (replicates, samples)
+    tiles : iterator of Tile
+    """
 
     signs: Floats
     logits: Floats
@@ -60,8 +79,8 @@ class Batches:
     y : ndarray of shape (n,)
         Labels, 0 or 1.
     replicates : int
-    columns : int
-        The most samples in a tile.
+    cut : Cut
+        How batches are cut into tiles.
     dtype : dtype
         float32 or float64.
     batch_size : int or None
@@ -84,26 +103,27 @@ class Batches:
         y: NDArray[np.uint8],
         *,
         replicates: int,
-        columns: int,
+        cut: Cut,
         dtype: DTypeLike,
         batch_size: int | None = None,
         shuffle: Sequence[np.random.Generator] = (),
     ) -> None:
         self.n = len(x)
-        self._x, self._y, self._columns, self._rngs = x, y, columns, shuffle
+        self._x, self._y, self._cut, self._rngs = x, y, cut, shuffle
         self._batch_size = min(batch_size or self.n, self.n)
-        most = max(WINDOW // replicates, columns)
-        unit = self._batch_size if self._batch_size <= most else columns
+        most = max(WINDOW // replicates, cut.tile)
+        unit = self._batch_size if self._batch_size <= most else cut.tile
         self.window = min(most // unit * unit, self.n)
-        of_each = (replicates,) if shuffle else ()
-        self._window_x = np.ones((*of_each, x.shape[1] + 1, self.window), dtype)
-        self._window_signs = np.ones((*of_each, self.window), dtype)
+        of_each = replicates if shuffle else 1
+        self._window_x = augmented(of_each, x.shape[1], self.window, dtype)
+        self._window_signs = np.ones((of_each, self.window), dtype)
         self._window_logits = np.zeros((replicates, self.window), dtype)
         self._points = np.empty((self.window, x.shape[1]), x.dtype)
         self._labels = np.empty(self.window, y.dtype)
         self._in_order = np.arange(self.n if shuffle else 0)
         self._orders = [self._in_order.copy() for _ in shuffle]
         self._filled: int | None = None
+        self._samples: dict[tuple[int, int], Samples] = {}
 
     @property
     def n_batches(self) -> int:
@@ -115,28 +135,35 @@ class Batches:
         for rng, order in zip(self._rngs, self._orders, strict=True):
             np.copyto(order, self._in_order)
             rng.shuffle(order)
-        for start in range(0, self.n, self.window):
-            stop = min(start + self.window, self.n)
+        for start, stop in self._windows():
             self._fill(start, stop)
             size = stop - start
-            yield Window(self._window_signs[..., :size], self._window_logits[:, :size], self._tiles(start, stop))
+            yield Window(self._window_signs[:, :size], self._window_logits[:, :size], self._tiles(start, stop))
+
+    def _windows(self) -> Iterator[tuple[int, int]]:
+        """Yield where each window starts and ends: at whole batches, or inside a large one at whole tiles."""
+        span = self.n if self._batch_size <= self.window else self._batch_size
+        for first in range(0, self.n, span):
+            end = min(first + span, self.n)
+            for start in range(first, end, self.window):
+                yield start, min(start + self.window, end)
 
     def _tiles(self, start: int, stop: int) -> Iterator[Tile]:
         left = start
         while left < stop:
             batch = left // self._batch_size * self._batch_size
-            batch_end = min(batch + self._batch_size, self.n)
-            right = min(left + self._columns, batch_end)  # not past stop: a window is whole batches or whole tiles
-            place = slice(left - start, right - start)
-            yield Tile(
-                self._window_x[..., place],
-                self._window_signs[..., place],
-                self._window_logits[:, place],
-                batch_end - batch,
-                left == batch,
-                right == batch_end,
-            )
+            batch_size = min(self._batch_size, self.n - batch)
+            right = batch + self._cut.stop(left - batch, batch_size)
+            ends_batch = right == batch + batch_size
+            yield Tile(self._views(left - start, right - start), batch_size, left == batch, ends_batch)
             left = right
+
+    def _views(self, left: int, right: int) -> Samples:
+        """Return a part of the window, block by block; windows are cut alike, so most parts are met again."""
+        if (left, right) not in self._samples:
+            arrays = self._window_x, self._window_signs, self._window_logits
+            self._samples[left, right] = Samples(*(self._cut.blocked(array[..., left:right]) for array in arrays))
+        return self._samples[left, right]
 
     def _fill(self, start: int, stop: int) -> None:
         if self._orders:
@@ -147,14 +174,14 @@ class Batches:
                 labels = np.take(self._y, chosen, out=self._labels[:size], mode="clip")
                 self._write(points, labels, x, signs)
         elif self._filled != start:
-            self._write(self._x[start:stop], self._y[start:stop], self._window_x, self._window_signs)
+            self._write(self._x[start:stop], self._y[start:stop], self._window_x[0], self._window_signs[0])
             self._filled = start
 
     @staticmethod
     def _write(points: NDArray[np.float64], labels: NDArray[np.uint8], x: Floats, signs: Floats) -> None:
         """Copy samples to the first columns of a window, labels as 2y - 1."""
         size = len(points)
-        np.copyto(x[:-1, :size], points.T)
+        np.copyto(x[: points.shape[1], :size], points.T)
         np.copyto(signs[:size], labels)
         np.multiply(signs[:size], 2, out=signs[:size])
         np.subtract(signs[:size], 1, out=signs[:size])

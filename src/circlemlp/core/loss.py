@@ -94,7 +94,8 @@ class LossSum:
         """Add up log(1 + exp(-z)) = log(1 + e) - min(z, 0), where e = exp(-|z|) cannot overflow.
 
         With u = 1 + e rounded, log(1 + e) = log(u) + (e - (u - 1)) / u but for the square of the rounding
-        error. So NumPy's own vectorised logarithm serves, and the C library's log1p is not needed.
+        error, and 1 stands for u there at the cost of half a rounding error, since 1 < u <= 2. So NumPy's own
+        vectorised logarithm serves, and the C library's log1p is not needed.
 
         Parameters
         ----------
@@ -115,7 +116,6 @@ class LossSum:
         np.subtract(loss, margins, out=loss)
         rounded = np.subtract(u, 1, out=margins)
         np.subtract(e, rounded, out=e)
-        np.divide(e, u, out=e)
         np.add(loss, e, out=loss)
         self._add_sums(loss, self.loss)
 

@@ -40,6 +40,26 @@ class State:
         return cls(0, np.zeros_like(parameters), np.zeros_like(parameters), np.empty_like(parameters))
 
 
+FLUSH_EVERY = 64
+"""Steps between two looks for subnormal sums."""
+
+
+def _flush_subnormals(state: State, sums: Floats) -> None:
+    """Set subnormal numbers to zero, every so many steps.
+
+    Where a node is dead its gradients are zero, and a sum that only decays ends as a subnormal number: rounding keeps
+    it there for ever, and processors take a hundred times longer over such numbers. None that epsilon, or the
+    learning rate, is not made for can move a parameter.
+    """
+    if state.steps % FLUSH_EVERY == 0:
+        tiny, normal = np.finfo(sums.dtype).tiny, state.scratch
+        np.abs(sums, out=normal)
+        np.minimum(normal, tiny, out=normal)
+        np.divide(normal, tiny, out=normal)
+        np.floor(normal, out=normal)  # 1, or 0 for a subnormal number
+        np.multiply(sums, normal, out=sums)
+
+
 class Optimizer(Protocol):
     """What the training loop asks of an optimizer.
 
@@ -109,6 +129,8 @@ class Adam:
         np.multiply(second, self.beta_2, out=second)
         np.multiply(gradient, gradient, out=scratch)
         np.add(second, scratch, out=second)
+        _flush_subnormals(state, first)
+        _flush_subnormals(state, second)
 
         correction_1 = (1 - self.beta_1) / (1 - self.beta_1**state.steps)
         correction_2 = math.sqrt((1 - self.beta_2) / (1 - self.beta_2**state.steps))
@@ -175,6 +197,7 @@ class SGD:
         velocity, scratch = state.first_moment, state.scratch
         np.multiply(velocity, self.momentum, out=velocity)
         np.add(velocity, gradient, out=velocity)
+        _flush_subnormals(state, velocity)
         if self.nesterov:
             np.multiply(velocity, self.momentum, out=scratch)
             np.add(scratch, gradient, out=scratch)

@@ -2,18 +2,32 @@
 
 Parameters, gradients and an optimizer's moments are each one array of shape (replicates, n_parameters), so that
 an update is a dozen vector operations whatever the depth. Layer l is seen through a view as the augmented
-matrix [W | b]', of shape (fan_in + 1, fan_out): with a row of ones under the inputs h, one product gives W h + b,
+matrix [W | b]', of shape (fan_in + 1, fan_out): with a column of ones beside the inputs h, one product gives W h + b,
 and the product of those inputs with the errors gives the gradients of both, laid out the same way.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 Floats = NDArray[Any]
+
+
+CACHE_LINE = 64
+"""Bytes."""
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Floats:
+    """Return zeros that begin where a cache line does: vector instructions pass over them faster."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -45,17 +59,17 @@ class Layout:
         return sum(rows * columns for rows, columns in self.shapes)
 
     def matrices(self, flat: Floats) -> list[Floats]:
-        """View a buffer of shape (replicates, n_parameters) as its layers' matrices.
+        """View a buffer of shape (..., n_parameters) as its layers' matrices.
 
         Returns
         -------
-        list of ndarray of shape (replicates, fan_in + 1, fan_out)
+        list of ndarray of shape (..., fan_in + 1, fan_out)
             Views: writing to them writes to ``flat``. The last row is the bias.
         """
         views = []
         start = 0
         for rows, columns in self.shapes:
             stop = start + rows * columns
-            views.append(flat[:, start:stop].reshape(len(flat), rows, columns))
+            views.append(flat[..., start:stop].reshape(*flat.shape[:-1], rows, columns))
             start = stop
         return views

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -12,11 +13,12 @@ from circlemlp.core.batches import Batches
 from circlemlp.core.data import Dataset
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import LossSum, top_error
-from circlemlp.core.network import Network, columns_per_tile
+from circlemlp.core.network import Network
 from circlemlp.core.optimizers import Optimizer, State
 from circlemlp.core.parameters import Floats, Layout
 from circlemlp.core.schedules import Schedule
 from circlemlp.core.streams import stream
+from circlemlp.core.tiles import Cut
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,7 @@ def _arithmetic() -> Iterator[None]:
         yield
 
 
-def pass_over(
-    batches: Batches, network: Network, step: Callable[[], None], losses: LossSum, top_errors: Floats
-) -> NDArray[np.float64]:
+def pass_over(batches: Batches, network: Network, step: Callable[[], None], losses: LossSum) -> NDArray[np.float64]:
     """Pass once over the samples, with one optimizer step a batch.
 
     Parameters
@@ -146,8 +146,6 @@ def pass_over(
     step : callable
         Updates the network's parameters by its gradient.
     losses : LossSum
-    top_errors : ndarray of shape (replicates, columns)
-        A workspace as wide as a tile.
 
     Returns
     -------
@@ -157,12 +155,11 @@ def pass_over(
     losses.start()
     with _arithmetic():
         for window in batches.epoch():
-            for tile in window.tiles:
-                network.forward(tile.x, tile.logits)
-                delta = top_errors[:, : tile.x.shape[-1]]
-                top_error(tile.logits, tile.signs, 1 / tile.batch_size, out=delta)
-                network.backward(tile.x, delta, tile.starts_batch)
-                if tile.ends_batch:
+            for (x, signs, logits), batch_size, starts_batch, ends_batch in window.tiles:
+                network.forward(x, logits)
+                top_error(logits, signs, 1 / batch_size, out=network.top_error(x))
+                network.backward(x, starts_batch=starts_batch, ends_batch=ends_batch)
+                if ends_batch:
                     step()
             losses.add_losses(window.logits, window.signs)
     return np.divide(losses.loss, batches.n, out=losses.loss)
@@ -190,19 +187,20 @@ class Trainer:
 
     def __init__(self, dataset: Dataset, recipe: Recipe, replicates: range) -> None:
         layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
-        columns = columns_per_tile(layout, recipe.dtype)
         self.parameters = initialise(layout, seed=recipe.seed, replicates=replicates, dtype=recipe.dtype)
         self._recipe = recipe
         self._network = Network(layout, self.parameters, recipe.activation)
         self.state = State.of(self.parameters)
+
+        def batches(x: NDArray[np.float64], y: NDArray[np.uint8], **options: Any) -> Batches:
+            cut = Cut.of(layout, recipe.dtype, len(replicates), options.get("batch_size") or len(x))
+            return Batches(x, y, replicates=len(replicates), cut=cut, dtype=recipe.dtype, **options)
+
         rngs = [stream(recipe.seed, "shuffling", replicate) for replicate in replicates] if recipe.batch_size else []
-        batches = partial(Batches, replicates=len(replicates), columns=columns, dtype=recipe.dtype)
-        x, y = dataset.x_train, dataset.y_train
-        self._train = batches(x, y, batch_size=recipe.batch_size, shuffle=rngs)
-        self._in_order = batches(x, y) if recipe.batch_size else self._train
+        self._train = batches(dataset.x_train, dataset.y_train, batch_size=recipe.batch_size, shuffle=rngs)
+        self._in_order = batches(dataset.x_train, dataset.y_train) if recipe.batch_size else self._train
         self._validation = batches(dataset.x_validation, dataset.y_validation)
         self._steps = recipe.epochs * self._train.n_batches
-        self._top_errors = np.empty((len(replicates), columns), recipe.dtype)
         most = max(batches.window for batches in (self._train, self._in_order, self._validation))
         self._sum = LossSum(len(replicates), most, recipe.dtype)
 
@@ -215,7 +213,7 @@ class Trainer:
             The mean loss over the samples, each under the parameters before its batch's step. Valid until
             the next call of any method.
         """
-        return pass_over(self._train, self._network, self._step, self._sum, self._top_errors)
+        return pass_over(self._train, self._network, self._step, self._sum)
 
     def _step(self) -> None:
         optimizer, state = self._recipe.optimizer, self.state
@@ -228,7 +226,7 @@ class Trainer:
         with _arithmetic():
             for window in batches.epoch():
                 for tile in window.tiles:
-                    self._network.forward(tile.x, tile.logits)
+                    self._network.forward(tile.samples.x, tile.samples.logits)
                 self._sum.add_answers(window.logits, window.signs)
                 self._sum.add_losses(window.logits, window.signs)
 
@@ -278,7 +276,7 @@ def replicates_together(layout: Layout, batch_size: int | None, dtype: DTypeLike
     Small batches gain from company; a full batch fills the cache alone. No replicate's numbers depend on
     its company.
     """
-    return 1 if batch_size is None else max(1, columns_per_tile(layout, dtype) // batch_size)
+    return 1 if batch_size is None else max(1, Cut.of(layout, dtype, 1, 10**9).tile // batch_size)
 
 
 def train(
