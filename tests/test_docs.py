@@ -26,7 +26,7 @@ def resolve(name):
     first, rest = name.split(".")
     modules = dict.fromkeys(("Adam", "AdamW", "SGD"), "core.optimizers") | {"Schedule": "core.schedules"}
     modules |= dict.fromkeys(("HiddenLayers", "OneHiddenLayer"), "core.passes")
-    modules |= {"Network": "core.network", "LossSum": "core.loss", "boundary": "boundary"}
+    modules |= {"Network": "core.network", "LossSum": "core.loss", "boundary": "boundary", "Cut": "core.tiles"}
     module = importlib.import_module(f"circlemlp.{modules.get(first, f'core.{first}')}")
     return getattr(getattr(module, first, module), rest, None)
 

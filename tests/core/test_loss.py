@@ -5,7 +5,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circlemlp.core.loss import LossSum, signs_of_labels, top_error
+from circlemlp.core.loss import MARGIN_OF_RANGE, LossSum, signs_of_labels, top_error
 
 
 def evaluate(logit, label, dtype):
@@ -13,7 +13,7 @@ def evaluate(logit, label, dtype):
     logits, signs = np.array([[logit]], dtype), signs_of_labels(np.array([label], np.uint8), dtype)
     total, delta = LossSum(1, 1, dtype), np.empty((1, 1), dtype)
     with np.errstate(over="ignore"):
-        top_error(logits, signs, 1.0, delta)
+        top_error(logits, signs, 1, delta)
     total.add_losses(logits, signs)
     return total.loss[0], delta[0, 0]
 
@@ -37,8 +37,11 @@ def test_loss_and_top_error_agree_with_50_digits(dtype, logit, label):
         z = mpmath.mpf(s) * (2 * label - 1)
         loss = mpmath.log1p(mpmath.exp(-z))
         error = -(2 * label - 1) / (1 + mpmath.exp(z))
-        for computed, exact in zip(evaluate(s, label, dtype), (loss, error), strict=True):
-            assert abs(mpmath.mpf(float(computed)) - exact) <= 5 * info.eps * abs(exact) + 4 * float(info.tiny)
+        got_loss, got_error = (mpmath.mpf(float(computed)) for computed in evaluate(s, label, dtype))
+        assert abs(got_loss - loss) <= 5 * info.eps * loss + 4 * float(info.tiny)
+        assert abs(got_error - error) <= 5 * info.eps * abs(error) or (
+            got_error == 0 and abs(error) < float(info.tiny) * MARGIN_OF_RANGE
+        )
 
 
 def test_terms_are_computed_in_the_type_of_the_logits():
@@ -51,6 +54,21 @@ def test_terms_are_computed_in_the_type_of_the_logits():
 @pytest.mark.parametrize("logit", [0.0, -0.0, 1e4, -1e4, 88.8, -88.8, 745.2, -745.2])
 def test_extreme_logits_give_finite_numbers(dtype, logit):
     assert np.isfinite([evaluate(logit, label, dtype) for label in (0, 1)]).all()
+
+
+@pytest.mark.parametrize("n", [1, 7, 5000, 10**7])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_errors_are_normal_numbers_or_zero(dtype, n):
+    logits = np.linspace(0, 800, 20_001).astype(dtype)[np.newaxis]
+    delta, signs = np.empty_like(logits), np.ones((1, logits.size), dtype)
+    with np.errstate(over="ignore"):
+        top_error(logits, signs, n, delta)
+    smallest = float(np.finfo(dtype).tiny) * MARGIN_OF_RANGE
+    assert (delta[delta != 0] <= -smallest / 8).all()
+    assert delta[0, -1] == 0
+    # Nothing large is lost, and a mean over n has the n-th part of the error.
+    assert (delta[0, logits[0] < -np.log(smallest * n) - 2] != 0).all()
+    assert delta[0, 0] == pytest.approx(-0.5 / n, rel=4 * np.finfo(dtype).eps)
 
 
 def test_the_top_error_is_the_symbolic_derivative_of_the_loss():

@@ -22,25 +22,32 @@ def signs_of_labels(y: NDArray[np.uint8], dtype: DTypeLike) -> Floats:
     return 2 * y.astype(dtype) - 1
 
 
-def top_error(logits: Floats, signs: Floats, scale: float, out: Floats) -> None:
-    """Write the top error, (p - y) * scale = -(2y - 1) * scale / (1 + exp(z)), to ``out``.
+MARGIN_OF_RANGE = 2.0**27
+"""How far errors stay above the smallest normal number, so that products of them do too: processors take a hundred
+times longer over subnormal numbers."""
 
-    Where exp(z) overflows, the error is smaller than any normal number and becomes 0; callers see to it that
-    NumPy does not warn of that overflow.
+
+def top_error(logits: Floats, signs: Floats, n: int, out: Floats) -> None:
+    """Write the top error of a mean over n samples, (p - y) / n = -(2y - 1) / (n (1 + exp(z))), to ``out``.
+
+    Where n (1 + exp(z)) times ``MARGIN_OF_RANGE`` overflows, the error is 0: in float32 where it would be below 4e-31,
+    too small to change the sum it enters unless all are as small. Callers see to it that NumPy does not warn of that
+    overflow.
 
     Parameters
     ----------
-    logits, out : ndarray of shape (replicates, columns)
-    signs : ndarray of shape (columns,) or (replicates, columns)
+    logits, out : ndarray of shape (replicates, ...)
+    signs : ndarray that broadcasts with them
         The labels as 2y - 1.
-    scale : float
-        1 / n for the error of a mean over n samples.
+    n : int
+        At least 1.
     """
     np.multiply(logits, signs, out=out)
     np.exp(out, out=out)
     np.add(out, 1, out=out)
+    np.multiply(out, -n * MARGIN_OF_RANGE, out=out)
+    np.multiply(out, 1 / MARGIN_OF_RANGE, out=out)
     np.divide(signs, out, out=out)
-    np.multiply(out, -scale, out=out)
 
 
 class LossSum:

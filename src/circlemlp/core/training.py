@@ -157,7 +157,7 @@ def pass_over(batches: Batches, network: Network, step: Callable[[], None], loss
         for window in batches.epoch():
             for (x, signs, logits), batch_size, starts_batch, ends_batch in window.tiles:
                 network.forward(x, logits)
-                top_error(logits, signs, 1 / batch_size, out=network.top_error(x))
+                top_error(logits, signs, batch_size, out=network.top_error(x))
                 network.backward(x, starts_batch=starts_batch, ends_batch=ends_batch)
                 if ends_batch:
                     step()
