@@ -1,7 +1,7 @@
-"""What each pass over a layer costs, written plainly and as the core does it: python benchmarks/passes.py
+"""What each trick of the core gives, beside the plain way: python benchmarks/passes.py native
 
-One layer of 64 nodes, 5000 samples, float32, portable mode, one core; the two ways in turns. Below, the bill of a
-whole epoch of 2-64-1: the passes that no rearrangement spares, added up, beside what the epoch takes.
+In float32, the two ways in turns on one core. First what is done to a layer of 64 nodes and 5000 samples, then what is
+done once a batch. A ratio over one says how many times faster the core's way is.
 """
 
 import os
@@ -14,106 +14,128 @@ from typing import Any
 from circlemlp import numerics
 
 ROUNDS, REPEATS = 25, 20
-NODES, SAMPLES, N_VALIDATION = 64, 5000, 2000
+NODES, ABOVE, SAMPLES, BLOCK = 64, 32, 5000, 125
 
 Pass = Callable[[], Any]
+Pair = tuple[str, Pass, Pass]
 
 
-def main() -> int:
+def main(choice: str) -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    numerics.pin(numerics.resolve("auto"))
-    print(f"{'':52} {'plain µs':>9} {'here µs':>8} {'ratio':>6}")
-    for name, plain, here in ways():
-        times = in_turns({"plain": plain, "here": here})
-        ratio = statistics.median(a / b for a, b in zip(times["plain"], times["here"], strict=True))
-        medians = [statistics.median(times[way]) for way in ("plain", "here")]
-        print(f"{name:52} {medians[0]:9.1f} {medians[1]:8.1f} {ratio:6.2f}", flush=True)
-    print("\nThe bill of an epoch of 2-64-1, validation included")
-    times = in_turns(bill())
-    epoch = times.pop("the epoch")
-    for name, values in times.items():
-        print(f"  {name:50} {statistics.median(values):9.1f}")
-    print(f"  {'the passes together':50} {sum(map(statistics.median, times.values())):9.1f}")
-    print(f"  {'the epoch':50} {statistics.median(epoch):9.1f}")
+    mode = numerics.resolve(choice)
+    numerics.pin(mode)
+    print(f"{mode + ': plain | the core':64} {'plain µs':>9} {'core µs':>9} {'ratio':>6}")
+    for pairs in (of_a_layer, of_a_product, of_a_batch):
+        for name, plain, core in pairs():
+            times = in_turns(plain, core)
+            ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
+            medians = map(statistics.median, times)
+            print(f"{name:64} {next(medians):9.1f} {next(medians):9.1f} {ratio:6.2f}", flush=True)
     return 0
 
 
-def in_turns(passes: dict[str, Pass]) -> dict[str, list[float]]:
+def in_turns(*passes: Pass) -> list[list[float]]:
     """Return the microseconds each takes, round by round."""
-    times: dict[str, list[float]] = {name: [] for name in passes}
+    times: list[list[float]] = [[] for _ in passes]
     for _ in range(ROUNDS):
-        for name, call in passes.items():
+        for own, call in zip(times, passes, strict=True):
             call()
             start = time.perf_counter()
             for _ in range(REPEATS):
                 call()
-            times[name].append(1e6 * (time.perf_counter() - start) / REPEATS)
+            own.append(1e6 * (time.perf_counter() - start) / REPEATS)
     return times
 
 
-def ways() -> Iterator[tuple[str, Pass, Pass]]:
-    """Yield a pass's name and two ways to do it."""
+def normal(*shape: int) -> Any:
     import numpy as np
 
-    rng = np.random.default_rng(0)
+    from circlemlp.core.parameters import aligned_zeros
 
-    def normal(*shape: int) -> Any:
-        return rng.standard_normal(shape).astype(np.float32)
+    array = aligned_zeros(shape, "float32")
+    np.copyto(array, np.random.default_rng(0).standard_normal(shape))
+    return array
 
-    x = np.vstack([normal(2, SAMPLES), np.ones((1, SAMPLES), np.float32)])
-    augmented, weights, bias = np.ones((NODES + 1, SAMPLES), np.float32), normal(3, NODES), normal(NODES, 1)
-    s, error, out = augmented[:-1], normal(NODES, SAMPLES), normal(NODES, SAMPLES)
-    s[:] = normal(NODES, SAMPLES)
-    narrow = np.ascontiguousarray(weights[:-1].T)
-    zeros = np.zeros((1, SAMPLES), np.float32)
 
-    def add_bias() -> None:
-        np.matmul(narrow, x[:-1], out=out)
-        np.add(out, bias, out=out)
+def of_a_layer() -> Iterator[Pair]:
+    """Yield element-wise passes."""
+    import numpy as np
 
-    yield "scores: bias added | a row of ones below", add_bias, lambda: np.matmul(weights.T, x, out=out)
+    from circlemlp.core.activations import ACTIVATIONS
+
+    s, error = normal(1, SAMPLES // BLOCK, BLOCK, NODES), normal(1, SAMPLES // BLOCK, BLOCK, NODES)
+    relu = ACTIVATIONS["relu"](s)
+    yield "relu: against the scalar 0 | against a row of zeros", lambda: np.maximum(s, 0, out=s), relu.forward
+    relu.forward()
+    h = s.copy()
     yield (
-        "relu: against the scalar 0 | against a row of zeros",
-        lambda: np.maximum(s, 0, out=out),
-        lambda: np.maximum(s, zeros, out=out),
+        "relu' times an error: a product with booleans | in integers",
+        lambda: np.multiply(error, h > 0, out=error),
+        lambda: relu.error_below(error),
+    )
+    np.copyto(s, h)
+    yield "relu' alone: h > 0 in one go | booleans, then a copy", lambda: np.greater(s, 0, out=s), relu.slope
+
+    unaligned = np.empty(s.size + 16, np.float32)[1 : 1 + s.size].reshape(s.shape)
+    weights, x = normal(1, 3, NODES), normal(3, SAMPLES // BLOCK, BLOCK).transpose(1, 2, 0)
+    yield (
+        "scores of the bottom layer: anywhere | at a cache line",
+        lambda: np.matmul(x, weights, out=unaligned[0]),
+        lambda: np.matmul(x, weights, out=s[0]),
     )
 
-    bits, ones, relu = np.maximum(s, 0).view(np.int32), np.ones((1, SAMPLES), np.int32), np.maximum(s, 0)
 
-    def in_integers() -> None:
-        np.minimum(bits, ones, out=bits)
-        np.multiply(bits, out.view(np.int32), out=out.view(np.int32))
+def of_a_product() -> Iterator[Pair]:
+    """Yield matrix products."""
+    import numpy as np
 
-    yield "relu': times a boolean | in integers", lambda: np.multiply(out, relu > 0, out=out), in_integers
-
-    top_error, top_weights, gradient = normal(1, SAMPLES), normal(NODES, 1), np.empty((3, NODES), np.float32)
-
-    def wide() -> None:
-        np.matmul(top_weights, top_error, out=out)
-        np.multiply(out, error, out=out)
-
-    yield "last layer: wide error by matmul | w after the sum", wide, lambda: np.multiply(error, top_error, out=out)
-
-    def by_feature() -> None:
-        for feature in range(3):
-            np.matmul(error, x[feature, :, None], out=gradient[feature, :, None])
-
-    yield "bottom gradient: one product | one for each input", lambda: np.matmul(x, error.T, out=gradient), by_feature
-
-    apart, together = np.ones((10, NODES + 1, 32), np.float32)[:, :-1], np.ones((NODES + 1, 10, 32), np.float32)[:-1]
-    nothing = np.zeros_like(together)
-    of_each = nothing.transpose(1, 0, 2).copy()
-
+    blocks = SAMPLES // BLOCK
+    h, above, weights = normal(blocks, BLOCK, NODES + 1), normal(blocks, BLOCK, ABOVE), normal(NODES + 1, ABOVE)
+    whole = h.reshape(SAMPLES, -1), above.reshape(SAMPLES, -1)
     yield (
-        "relu, ten replicates of 32: they first | nodes first",
-        lambda: np.maximum(apart, of_each, out=apart),
-        lambda: np.maximum(together, nothing, out=together),
+        "scores of a layer above: one product | a product a block",
+        lambda: np.matmul(whole[0], weights, out=whole[1]),
+        lambda: np.matmul(h, weights, out=above),
     )
+    one, parts = normal(NODES + 1, ABOVE), normal(blocks, NODES + 1, ABOVE)
+
+    def by_block() -> None:
+        np.matmul(h.mT, above, out=parts)
+        np.add.reduce(parts, axis=0, out=one)
+
+    yield "its gradient: one product | a product a block", lambda: np.matmul(whole[0].T, whole[1], out=one), by_block
+
+    below, transposed = normal(blocks, BLOCK, NODES), weights[:-1].T.copy()
+    yield (
+        "error below: times W as it lies | transposed",
+        lambda: np.matmul(above, weights[:-1].T, out=below),
+        lambda: np.matmul(above, transposed, out=below),
+    )
+    d, w = normal(2, blocks, BLOCK).transpose(1, 2, 0), normal(2, ABOVE)
+    d[..., 1], w[1] = 0, 0
+    yield (
+        "d w': a column and a row | with companions of zeros",
+        lambda: np.matmul(d[..., :1], w[:1], out=above),
+        lambda: np.matmul(d, w, out=above),
+    )
+    x, gradient = normal(4, blocks, BLOCK).transpose(1, 0, 2), normal(blocks, 4, NODES)
+    x[:, 3] = 0
+    yield (
+        "bottom gradient: three inputs | a fourth of zeros",
+        lambda: np.matmul(x[:, :3], below, out=gradient[:, :3]),
+        lambda: np.matmul(x, below, out=gradient),
+    )
+
+
+def of_a_batch() -> Iterator[Pair]:
+    """Yield what is done to all samples' logits, or to all parameters."""
+    import numpy as np
 
     from circlemlp.core.loss import LossSum
+    from circlemlp.core.optimizers import Adam, State
 
-    logits, signs, total = normal(1, SAMPLES), np.sign(normal(SAMPLES)), LossSum(1, SAMPLES, np.float32)
+    logits, signs, total = normal(1, SAMPLES), np.sign(normal(1, SAMPLES)), LossSum(1, SAMPLES, "float32")
     labels, kept = (signs + 1) / 2, np.empty((1, SAMPLES), np.float32)
 
     def loss() -> None:
@@ -125,10 +147,7 @@ def ways() -> Iterator[tuple[str, Pass, Pass]]:
         lambda: np.mean(np.logaddexp(0, logits) - labels * logits),
         loss,
     )
-
-    from circlemlp.core.optimizers import Adam, State
-
-    theta, g = normal(8513), normal(8513)
+    theta, g = normal(8705), normal(8705)
     adam, state = Adam(), State.of(theta)
     m, v = np.zeros_like(theta), np.zeros_like(theta)
 
@@ -137,46 +156,22 @@ def ways() -> Iterator[tuple[str, Pass, Pass]]:
         v[:] = 0.999 * v + 0.001 * g**2
         theta[:] = theta - 0.001 * (m / (1 - 0.9**10)) / (np.sqrt(v / (1 - 0.999**10)) + 1e-8)
 
-    yield "Adam, 8513 parameters: as written | in place", textbook, lambda: adam.step(state, g, theta, 0.001)
+    yield "Adam, 8705 parameters: as written | in place", textbook, lambda: adam.step(state, g, theta, 0.001)
 
+    fading, dead = State.of(theta), np.zeros_like(g)
+    subnormal = np.full_like(g, 4 * np.finfo(np.float32).smallest_subnormal)
 
-def bill() -> dict[str, Pass]:
-    """Return the passes of an epoch that cannot be spared, and the epoch."""
-    import numpy as np
+    def of_dead_nodes() -> None:
+        np.copyto(fading.first_moment, subnormal)
+        fading.steps = 0
+        adam.step(fading, dead, theta, 0.001)
 
-    from circlemlp.core.data import Boundary, sample_dataset
-    from circlemlp.core.optimizers import Adam
-    from circlemlp.core.training import Recipe, Trainer
-
-    boundary = Boundary(0, 1, 0, 1)
-    points = sample_dataset(boundary, n_train=SAMPLES, n_validation=N_VALIDATION, label_noise=0, seed=0)
-    trainer, of_validation = Trainer(points, Recipe((NODES,), Adam(), epochs=10**6), range(1)), np.empty((2, 1))
-
-    def epoch() -> None:
-        trainer.epoch()
-        trainer.validate(*of_validation)
-
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((3, SAMPLES + N_VALIDATION)).astype(np.float32)
-    augmented = np.ones((NODES + 1, SAMPLES + N_VALIDATION), np.float32)
-    weights, top, h = x[:, :NODES].copy(), augmented[:, 0].copy(), augmented[:-1]
-    logits, zeros = np.empty(SAMPLES + N_VALIDATION, np.float32), np.zeros_like(x[:1])
-    training = np.ones((NODES + 1, SAMPLES), np.float32)
-    bits, ones = training[:-1].view(np.int32), np.ones((1, SAMPLES), np.int32)
-    delta, error = np.ones((NODES, SAMPLES), np.float32), x[:1, :SAMPLES].copy()
-    few, many = np.empty(NODES, np.float32), np.empty(NODES + 1, np.float32)
-    features = x[:, :SAMPLES].copy()
-    return {
-        "scores of 7000 samples": lambda: np.matmul(weights.T, x, out=h),
-        "relu": lambda: np.maximum(h, zeros, out=h),
-        "logits": lambda: np.matmul(top, augmented, out=logits),
-        "top gradient": lambda: np.matmul(training, error[0], out=many),
-        "relu', first pass": lambda: np.minimum(bits, ones, out=bits),
-        "relu', second pass": lambda: np.multiply(bits, error.view(np.int32), out=delta.view(np.int32)),
-        "bottom gradient": lambda: [np.matmul(delta, feature, out=few) for feature in features],
-        "the epoch": epoch,
-    }
+    yield (
+        "Adam of dead nodes: sums left subnormal | set to zero",
+        of_dead_nodes,
+        lambda: adam.step(state, g, theta, 0.001),
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*(sys.argv[1:] or ["auto"])))

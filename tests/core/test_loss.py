@@ -68,7 +68,7 @@ def test_errors_are_normal_numbers_or_zero(dtype, n):
     assert delta[0, -1] == 0
     # Nothing large is lost, and a mean over n has the n-th part of the error.
     assert (delta[0, logits[0] < -np.log(smallest * n) - 2] != 0).all()
-    assert delta[0, 0] == pytest.approx(-0.5 / n, rel=4 * np.finfo(dtype).eps)
+    assert delta[0, 0] == pytest.approx(-0.5 / n, rel=4 * float(np.finfo(dtype).eps))
 
 
 def test_the_top_error_is_the_symbolic_derivative_of_the_loss():
