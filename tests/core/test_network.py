@@ -172,6 +172,7 @@ def test_probabilities_are_those_of_the_logits(dtype):
     assert np.abs(logits).max() > 10
     assert p.dtype == dtype
     np.testing.assert_allclose(p, 1 / (1 + np.exp(-logits)), rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(Network(layout, 0 * parameters).probabilities(x), 0.5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -231,6 +232,10 @@ def test_rows_divide_a_block_or_are_all_of_it():
         assert rows.size == size
         assert len(rows) == 1 or LEAST_ROW <= rows.shape[1] <= LONGEST_ROW
     assert in_rows(np.zeros((10, 125, 65))).shape == (5, 16_250)
+    assert in_rows(np.zeros(5 * LEAST_ROW)).shape == (2, 10_240)
+    assert in_rows(np.zeros(10_007)).shape == (1, 10_007)
+    assert in_rows(np.zeros(5 * 4099)).shape == (5, 4099)  # 4099 is a prime number
+    assert in_rows(np.zeros(5 * 4093)).shape == (1, 20_465)  # and so is 4093, which is too short
 
 
 @pytest.mark.parametrize("features", [1, 2, 3, 7])

@@ -90,6 +90,9 @@ def test_tiles_are_as_wide_as_was_measured_to_be_fast():
     assert [Cut.of(Layout.of(hidden), "float32", 1, 5000).tile for hidden in SHIPPED] == [2500, 1250, 1000, 500]
     assert [Cut.of(Layout.of(hidden), "float64", 1, 5000).tile for hidden in SHIPPED] == [1250, 750, 500, 200]
     assert Cut.of(Layout.of([64, 32]), "float32", 10, 32).tile == 32
+    # Of 1-node layers, 2 numbers a sample and layer: 851,968 bytes are 832 blocks of 128 samples of 8 bytes.
+    assert Cut.of(Layout.of([1]), "float32", 1, 10**8).tile == 832 * 128
+    assert Cut.of(Layout.of([1, 1]), "float32", 1, 10**8).tile == 208 * 128
 
 
 @pytest.mark.parametrize("hidden", [[128, 64], [128, 128, 128], [64]])
@@ -111,10 +114,12 @@ def test_a_tile_takes_the_memory_it_is_cut_for(hidden):
     assert taken < 1.5 * TILE_BYTES + (2 + inputs.shape[1]) * parameters.nbytes + 300_000
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("features", [1, 2, 3, 4, 7, 8])
-def test_inputs_are_features_ones_and_zeros_up_to_a_multiple_of_four(features):
-    x = np.random.default_rng(0).standard_normal((5, features))
-    inputs = augment(x, "float64")
+def test_inputs_are_features_ones_and_zeros_up_to_a_multiple_of_four(features, dtype):
+    x = np.random.default_rng(0).standard_normal((5, features)).astype(dtype)
+    inputs = augment(x, dtype)
+    assert inputs.dtype == dtype
     assert inputs.shape[0] == 1
     assert inputs.shape[1] % 4 == 0
     assert features < inputs.shape[1] <= features + 4

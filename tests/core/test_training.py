@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 import plain
-from circlemlp.core.data import Boundary, sample_dataset
+from circlemlp.core.data import Boundary, Dataset, sample_dataset
 from circlemlp.core.initialisation import initialise
+from circlemlp.core.loss import signs_of_labels, top_error
+from circlemlp.core.network import Network
 from circlemlp.core.optimizers import SGD, Adam, AdamW
 from circlemlp.core.parameters import Layout
 from circlemlp.core.schedules import Schedule
 from circlemlp.core.streams import stream
+from circlemlp.core.tiles import Cut, augment
 from circlemlp.core.training import EarlyStopping, Recipe, Trainer, replicates_together, train
 
 DATA = sample_dataset(Boundary(0, 1, 0, 1), n_train=5000, n_validation=2000, label_noise=0, seed=2024)
@@ -153,6 +156,39 @@ def test_the_schedule_counts_the_steps_of_all_epochs():
     assert rates == [0.5 * Schedule("cosine").factor(step, 12) for step in range(1, 13)]
 
 
+@pytest.mark.parametrize("batch_size", [None, 40])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "gelu"])
+@pytest.mark.parametrize("hidden", [(5,), (5, 3)])
+def test_a_step_goes_down_the_gradient_of_the_chosen_activation(hidden, activation, batch_size):
+    # Data of three features, so that nothing relies on there being two.
+    x = stream(0, "points").standard_normal((40, 3))
+    data = Dataset(x, (x[:, 0] > 0).astype(np.uint8), x[:7], np.zeros(7, np.uint8))
+    layout = Layout.of(hidden, 3)
+    start = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
+    g = plain.gradient(start, layout.layer_sizes, data.x_train, data.y_train, activation)
+    settings = {"hidden_layer_sizes": hidden, "activation": activation, "epochs": 1, "batch_size": batch_size}
+    parameters, _ = run(data, optimizer=SGD(0.5, momentum=0.0), replicates=1, **settings)
+    np.testing.assert_allclose(parameters[0], start - 0.5 * g, rtol=1e-12, atol=1e-14)
+
+
+def test_a_full_batch_is_taken_in_the_order_of_the_data():
+    # Another order would round differently; and so would arithmetic of another type.
+    layout, learning_rate = Layout.of((8, 4)), np.float32(0.5)
+    theta = initialise(layout, seed=0, replicates=[0], dtype="float32")
+    network, cut = Network(layout, theta), Cut.of(layout, "float32", 1, 300)
+    inputs = augment(SMALL.x_train, "float32")
+    signs = signs_of_labels(SMALL.y_train, "float32")[np.newaxis]
+    for start, stop in cut.tiles(300):
+        x, y = (cut.blocked(array[..., start:stop]) for array in (inputs, signs))
+        logits = np.empty((1, *x.shape[1::2]), "float32")
+        network.forward(x, logits)
+        top_error(logits, y, 300, network.top_error(x))
+        network.backward(x, starts_batch=start == 0, ends_batch=stop == 300)
+    parameters, _ = run(dtype="float32", optimizer=SGD(0.5, momentum=0.0), epochs=1, replicates=1)
+    np.testing.assert_array_equal(parameters, theta - learning_rate * network.gradient)
+    assert parameters.dtype == np.float32
+
+
 @pytest.mark.parametrize("optimizer", [Adam(0.01), AdamW(0.01), SGD(0.3), SGD(0.3, nesterov=True)], ids=str)
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "gelu"])
 def test_every_optimizer_and_activation_learns(optimizer, activation):
@@ -220,6 +256,16 @@ def test_epochs_after_the_last_replicate_stopped_are_not_trained():
     assert steps == [1, 2, 3, 4]
 
 
+def test_what_diverged_did_not_stop():
+    # It stops in the second epoch, for the loss does not fall; that it is infinite counts for more.
+    rule = EarlyStopping(patience=2)
+    _, history = run(epochs=6, optimizer=Adam(learning_rate=1e120), early_stopping=rule)
+    diverged = history.diverged_at > 0
+    assert diverged.any()
+    assert (history.stopped_at[diverged] == -1).all()
+    assert history.diverged_at.dtype == history.stopped_at.dtype == np.int64
+
+
 def test_the_final_values_end_the_curves():
     _, history = run(epochs=6, optimizer=Adam(learning_rate=1e120), replicates=2)
     healthy = run(epochs=6, replicates=2)[1]
@@ -234,13 +280,20 @@ def test_progress_counts_every_epoch_of_every_replicate():
         train(SMALL, recipe(epochs=3, batch_size=batch_size), 5, seen.append)
         assert seen[-1] == 15
         assert seen == sorted(seen)
+    seen = []
+    stopping = recipe(epochs=50, batch_size=32, optimizer=SGD(1e-300), early_stopping=EarlyStopping(patience=4))
+    train(SMALL, stopping, 5, seen.append)
+    assert seen[-1] == 250
+    assert seen == sorted(seen)
 
 
 def test_small_batches_are_trained_together_and_full_ones_alone():
     layout = Layout.of((64, 32))
     assert replicates_together(layout, None, "float32") == 1
-    assert replicates_together(layout, 32, "float32") > 10
     assert replicates_together(layout, 10**6, "float32") == 1
+    # As many as fill a tile of 1024 samples, or with twice the bytes a number of 512.
+    assert [replicates_together(layout, size, "float32") for size in (1, 32, 512, 513)] == [1024, 32, 2, 1]
+    assert replicates_together(layout, 32, "float64") == 16
 
 
 @pytest.mark.parametrize(
@@ -280,7 +333,7 @@ from pathlib import Path
 from circlemlp import numerics
 numerics.pin(numerics.resolve("auto"))
 import numpy as np
-from circlemlp.core.data import Boundary, sample_dataset
+from circlemlp.core.data import Boundary, Dataset, sample_dataset
 from circlemlp.core.optimizers import Adam
 from circlemlp.core.training import Recipe, Trainer
 
