@@ -70,6 +70,17 @@ def test_an_epoch_has_every_sample_once_in_batches_of_the_right_size(n, cut, bat
             np.testing.assert_array_equal(np.sort(row) if shuffled else row, expected)
 
 
+@pytest.mark.parametrize("batch_size", [16_500, 20_050, 16_384 + 640, 40_000])
+def test_batches_larger_than_a_window_and_no_multiple_of_a_tile(batch_size):
+    batches = Batches(*numbered(50_000), replicates=1, cut=CUT, dtype="float64", batch_size=batch_size)
+    assert batches.window < batch_size
+    got = epoch(batches, CUT)
+    assert [batch.shape[1] for batch in got] == [
+        min(batch_size, 50_000 - start) for start in range(0, 50_000, batch_size)
+    ]
+    np.testing.assert_array_equal(np.hstack(got)[0], np.arange(50_000))
+
+
 def test_each_replicate_has_an_order_of_its_own_and_a_new_one_every_epoch():
     rngs = [stream(0, "shuffling", replicate) for replicate in range(3)]
     batches = Batches(*numbered(100), replicates=3, cut=CUT, dtype="float64", batch_size=10, shuffle=rngs)

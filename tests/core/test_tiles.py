@@ -47,6 +47,7 @@ def test_a_divisor_of_the_batch_is_preferred_if_it_is_no_less_than_half():
     assert block_size(layout, 5 * 65) == 65
     assert block_size(layout, 7 * 61) == LARGEST_BLOCK  # 61 is less than half of it
     assert block_size(Layout.of([256, 256]), 5000) == 500
+    assert block_size(Layout.of([78, 100]), 10**6 + 3) == 126  # 126 * 79 * 100 is less than a million, 127 times is not
 
 
 @given(st.integers(1, 200), st.integers(1, 9), st.integers(1, 5000))
