@@ -11,6 +11,11 @@ import numpy as np
 C, A = np.sqrt(2 / np.pi), 0.044715
 
 
+def signs_of_labels(y, dtype):
+    """Return 2y - 1: labels 0 and 1 as -1 and +1, shape kept."""
+    return 2 * y.astype(dtype) - 1
+
+
 def gate(s):
     """Return the tanh of GELU."""
     return np.tanh(C * (s + A * s**3))

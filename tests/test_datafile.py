@@ -74,7 +74,7 @@ config, allowance = QuarterCircle(**json.loads(sys.argv[1])), int(sys.argv[2])
 now = 1024 * int(re.search(r"^VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text(), re.M)[1])
 resource.setrlimit(resource.RLIMIT_DATA, (now + allowance,) * 2)
 dataset = read_dataset(config)
-trainer = Trainer(dataset, Recipe((64,), Adam()), range(1))
+trainer = Trainer(dataset, Recipe((64,), Adam(), batch_size=int(sys.argv[3]) or None), range(1))
 print(trainer.epoch()[0], trainer.epoch()[0])
 try:
     np.array(dataset.x_train)
@@ -84,13 +84,15 @@ except MemoryError:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
-def test_training_reads_a_file_that_is_larger_than_the_memory_it_may_take(tmp_path):
-    config = described(tmp_path, n_train=6_000_000)
+@pytest.mark.parametrize(("batch_size", "n", "allowance"), [(0, 6_000_000, 64), (1000, 10_000_000, 100)])
+def test_training_reads_a_file_that_is_larger_than_the_memory_it_may_take(tmp_path, batch_size, n, allowance):
+    # Shuffled mini-batches need their order, 4 bytes a point, where the file has 17.
+    config = described(tmp_path, n_train=n)
     path = write_dataset(config, generate(config))
-    allowance = 64 * MEGABYTE
+    allowance *= MEGABYTE
     assert path.stat().st_size > 1.5 * allowance
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, config.model_dump_json(), str(allowance)],
+        [sys.executable, "-c", LIMITED, config.model_dump_json(), str(allowance), str(batch_size)],
         capture_output=True,
         text=True,
         timeout=300,

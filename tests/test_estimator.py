@@ -278,6 +278,15 @@ def test_without_early_stopping_the_training_loss_is_what_counts():
     assert fitted.validation_scores_ is fitted.best_validation_score_ is None
 
 
+def test_a_warm_start_with_another_solver_starts_its_state_anew():
+    fitted = model(solver="sgd", warm_start=True, max_iter=20, learning_rate_init=0.001).fit(X, Y)
+    before = [coefs.copy() for coefs in fitted.coefs_]
+    fitted.set_params(solver="adam", max_iter=1, batch_size=len(X)).fit(X, Y)
+    for old, new in zip(before, fitted.coefs_, strict=True):
+        # Adam's first step changes no parameter by more than the learning rate.
+        assert 0 < np.abs(new - old).max() <= 0.001 * (1 + 1e-6)
+
+
 def test_early_stopping_can_be_turned_on_and_off_between_warm_starts():
     fitted = model(warm_start=True).fit(X, Y)
     assert len(fitted.set_params(early_stopping=True).fit(X, Y).validation_scores_) == 6

@@ -1,8 +1,9 @@
 """The core behind scikit-learn's interface.
 
 A fitted estimator keeps arrays and a random generator, no network: parameters and optimizer state in the core's
-flat buffers. An epoch is a function of these and the data, so any number of calls of ``partial_fit``, or of
-``fit`` with a warm start, goes on exactly where the last one ended.
+flat buffers. An epoch is a function of these and the data, so any number of calls of ``partial_fit``, or of ``fit``
+with a warm start, goes on exactly where the last one ended. Early stopping is the exception: it takes parameters back,
+and nothing else.
 """
 
 import warnings
@@ -50,8 +51,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters and attributes are called as in ``sklearn.neural_network.MLPClassifier`` and mean the same, but:
     initial weights are He's; Adam's ``epsilon`` is that of Algorithm 1, added after the bias correction; there
-    is no L2 penalty ``alpha``, no learning-rate schedule and no L-BFGS; a warm start also keeps the optimizer's
-    state.
+    is no L2 penalty ``alpha``, no learning-rate schedule, no L-BFGS, no ``sample_weight``, no sparse X and no
+    "identity" or "logistic" activation; a warm start with the same solver also keeps the optimizer's state.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "beta_1": [Interval(Real, 0, 1, closed="left")],
         "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "epsilon": [Interval(Real, 1e-30, None, closed="left")],  # smaller ones vanish in float32
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
     }
@@ -310,7 +311,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _check_data(self, X: ArrayLike, y: ArrayLike, reset: bool) -> tuple[Floats, NDArray[Any]]:
-        samples, labels = validate_data(self, X, y, dtype=(np.float64, np.float32), reset=reset)
+        samples, labels = validate_data(self, X, y, dtype=(np.float64, np.float32), order="C", reset=reset)
         check_classification_targets(labels)
         return samples, labels
 
@@ -326,13 +327,15 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._seed = _seed(self.random_state)
             self._layout = layout
             self._parameters = initialise(layout, seed=self._seed, replicates=[0], dtype=X.dtype)
-            self._state = State.of(self._parameters)
             self._shuffling = stream(self._seed, "shuffling", 0)
             self.n_layers_, self.n_outputs_, self.out_activation_ = len(layout.layer_sizes), 1, "logistic"
             self.loss_curve_: list[float] = []
             self.t_ = 0
         elif layout != self._layout:
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes} are not those of the fitted network.")
+        if not goes_on or self.solver != self._solver:  # another solver's state means nothing
+            self._solver: str = self.solver
+            self._state = State.of(self._parameters)
         if not goes_on or self.early_stopping != (self.validation_scores_ is not None):
             self.validation_scores_: Any = [] if self.early_stopping else None
             self._best = -np.inf

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -95,18 +97,57 @@ def test_each_replicate_has_an_order_of_its_own_and_a_new_one_every_epoch():
 @pytest.mark.parametrize(
     ("n", "replicates", "batch_size", "window"),
     [
-        (50_000, 1, None, 16_000),  # whole tiles of 1000
-        (50_000, 1, 20_000, 16_000),
+        (50_000, 1, None, 16_300),  # whole blocks of 100
+        (50_000, 1, 20_000, 16_300),
         (50_000, 1, 16_384, 16_384),  # or whole batches
         (50_000, 1, 5000, 15_000),
-        (50_000, 2, 100, 8100),
-        (50_000, 100, 100, 1000),  # at least a tile
+        (50_000, 9, 5000, 15_000),  # whatever the company
         (700, 1, 100, 700),
     ],
 )
-def test_a_window_is_whole_batches_or_else_whole_tiles(n, replicates, batch_size, window):
+def test_a_window_is_whole_batches_or_else_whole_blocks(n, replicates, batch_size, window):
     batches = Batches(*numbered(n), replicates=replicates, cut=Cut(100, 1000), dtype="float32", batch_size=batch_size)
     assert batches.window == window
+
+
+@pytest.mark.parametrize(("batch_size", "window"), [(32, 2048), (100, 2000), (2048, 2048), (5000, 2000)])
+def test_windows_of_shuffled_samples_are_smaller(batch_size, window):
+    for replicates in (1, 9):
+        batches = Batches(
+            *numbered(10_000),
+            replicates=replicates,
+            cut=Cut(100, 1000),
+            dtype="float32",
+            batch_size=batch_size,
+            shuffle=[stream(0, "shuffling", replicate) for replicate in range(replicates)],
+        )
+        assert batches.window == window
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_shuffled_samples_are_taken_from_memory_that_is_not_aligned(dtype):
+    # As in a file that begins with something else.
+    x, y = numbered(20_000)
+    x = x.astype(dtype)
+    odd = np.frombuffer(b"!" + x.tobytes(), np.uint8)[1:].view(dtype).reshape(x.shape)
+    assert not odd.flags.aligned
+
+    def batches(x):
+        shuffle = [stream(0, "shuffling", 0)]
+        return Batches(x, y, replicates=1, cut=CUT, dtype="float64", batch_size=640, shuffle=shuffle)
+
+    np.testing.assert_array_equal(np.hstack(epoch(batches(odd), CUT)), np.hstack(epoch(batches(x), CUT)))
+    unaligned = batches(odd)
+    for window in unaligned.epoch():
+        list(window.tiles)
+    tracemalloc.start()
+    try:
+        for window in unaligned.epoch():
+            list(window.tiles)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40_000  # a copy of the data would be 160,000 or more
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

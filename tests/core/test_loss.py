@@ -5,24 +5,18 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circlemlp.core.loss import MARGIN_OF_RANGE, LossSum, signs_of_labels, top_error
+import plain
+from circlemlp.core.loss import MARGIN_OF_RANGE, LossSum, top_error
 
 
 def evaluate(logit, label, dtype):
     """Return the loss and the top error of one sample."""
-    logits, signs = np.array([[logit]], dtype), signs_of_labels(np.array([label], np.uint8), dtype)
+    logits, signs = np.array([[logit]], dtype), plain.signs_of_labels(np.array([label], np.uint8), dtype)
     total, delta = LossSum(1, 1, dtype), np.empty((1, 1), dtype)
     with np.errstate(over="ignore"):
         top_error(logits, signs, 1, delta)
     total.add_losses(logits, signs)
     return total.loss[0], delta[0, 0]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_labels_become_signs(dtype):
-    signs = signs_of_labels(np.array([0, 1, 1], np.uint8), dtype)
-    assert signs.tolist() == [-1, 1, 1]
-    assert signs.dtype == dtype
 
 
 logits = st.floats(-1e4, 1e4) | st.floats(-40, 40) | st.floats(-1e-3, 1e-3)
@@ -92,7 +86,7 @@ def test_the_sign_form_is_the_loss_of_the_derivation():
 
 
 def test_sums_and_counts_are_per_replicate():
-    signs = signs_of_labels(np.array([1, 0, 0], np.uint8), "float64")
+    signs = plain.signs_of_labels(np.array([1, 0, 0], np.uint8), "float64")
     total = LossSum(2, 5, "float64")
     for times in (1, 2):
         logits = np.array([[2.0, -1.0, 0.0], [-2.0, 1.0, 0.0]])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import plain
 from circlemlp.core.activations import ACTIVATIONS, LEAST_ROW, LONGEST_ROW, in_rows
 from circlemlp.core.initialisation import initialise
-from circlemlp.core.loss import LossSum, signs_of_labels, top_error
+from circlemlp.core.loss import LossSum, top_error
 from circlemlp.core.network import Network
 from circlemlp.core.parameters import CACHE_LINE, Layout, aligned_zeros
 from circlemlp.core.passes import HiddenLayers, Memory, OneHiddenLayer, Weights
@@ -24,7 +24,7 @@ CUT = Cut(block=32, tile=64)
 def gradients(network, x, y, cut=CUT):
     """Return the mean losses and gradients of a stack."""
     parameters = network.parameters
-    inputs, signs = augment(x, parameters.dtype), signs_of_labels(y, parameters.dtype)[np.newaxis]
+    inputs, signs = augment(x, parameters.dtype), plain.signs_of_labels(y, parameters.dtype)[np.newaxis]
     logits = np.empty((len(parameters), len(x)), parameters.dtype)
     for start, stop in cut.tiles(len(x)):
         tile, part = (cut.blocked(array[..., start:stop]) for array in (inputs, signs))
@@ -194,6 +194,25 @@ def test_activations_have_their_values_and_slopes(name, dtype):
         np.testing.assert_allclose(block.ravel(), plain.SLOPES[name](exact), rtol=tolerance, atol=4 * tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_slopes_of_large_scores_are_those_of_a_line(name, dtype):
+    scores = np.array([[1.0, 1e6, 1e13, 1e18]], dtype).T
+    for sign, slope in ((1, 1), (-1, ACTIVATIONS[name].SLOPE if name == "leaky_relu" else 0)):
+        block = sign * scores
+        activation = ACTIVATIONS[name](block)
+        with np.errstate(over="ignore"):
+            activation.forward()
+            activation.slope()
+        np.testing.assert_allclose(block[1:], 0 if name == "tanh" else slope, rtol=1e-6)
+
+
+def test_an_error_that_would_be_copied_is_refused():
+    activation = ACTIVATIONS["relu"](np.ones((3, 4)))
+    with pytest.raises(ValueError, match="copy"):
+        activation.error_below(np.ones((4, 3)).T)
+
+
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_what_is_called_homogeneous_is(name):
     s = np.linspace(-3, 3, 61)
@@ -244,7 +263,7 @@ def test_the_short_way_through_one_hidden_layer_is_the_long_one(activation, feat
     layout, parameters, x, y = problem([16], 90, replicates=2, features=features)
     weights, shape = Weights(layout, parameters), (2, 3, 30)
     inputs = Cut(30, 90).blocked(augment(x, "float64"))
-    signs = signs_of_labels(y, "float64").reshape(1, 3, 30)
+    signs = plain.signs_of_labels(y, "float64").reshape(1, 3, 30)
     results = []
     for passes in (OneHiddenLayer, HiddenLayers):
         way = passes(Memory(parameters.dtype), weights, ACTIVATIONS[activation], shape)
@@ -258,6 +277,24 @@ def test_the_short_way_through_one_hidden_layer_is_the_long_one(activation, feat
         results.append((logits, total))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_allclose(*(total for _, total in results), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("offset", [0, 10, 1000])
+def test_the_short_way_is_as_exact_as_the_terms_it_adds(offset):
+    # Its terms are of the size of |d| |[W b]| |[x 1]|, which for inputs far from zero is larger than that of |d| h.
+    layout, parameters, x, y = problem([64], 1000, dtype="float32")
+    x = (x + offset).astype(np.float32)
+    with np.errstate(over="ignore"):  # of the error of a sample that is right beyond doubt
+        _, gradient = gradients(Network(layout, parameters), x, y)
+    flat = parameters[0].astype(np.float64)
+    exact = plain.gradient(flat, layout.layer_sizes, x.astype(np.float64), y)
+    s, _, (scores,) = plain.forward(plain.unflatten(flat, layout.layer_sizes), x.astype(np.float64))
+    d = 1 / (1 + np.exp((2.0 * y - 1) * s)) / len(y)
+    theta, inputs = np.abs(layout.matrices(flat[np.newaxis])[0][0]), np.abs(np.c_[x, np.ones(len(x))])
+    size = ((scores > 0) * (inputs @ theta).T) @ d
+    error = np.abs(layout.matrices(gradient)[-1][0, :-1, 0] - layout.matrices(exact[np.newaxis])[-1][0, :-1, 0])
+    print(f"offset {offset}: {(error[size > 0] / size[size > 0]).max() / np.finfo(np.float32).eps:.2f} eps")
+    assert (error <= 4 * np.finfo(np.float32).eps * size + 1e-30).all()
 
 
 @pytest.mark.parametrize("hidden", [[64], [64, 32], [128, 64]])

@@ -8,7 +8,7 @@ import pytest
 import plain
 from circlemlp.core.data import Boundary, Dataset, sample_dataset
 from circlemlp.core.initialisation import initialise
-from circlemlp.core.loss import signs_of_labels, top_error
+from circlemlp.core.loss import top_error
 from circlemlp.core.network import Network
 from circlemlp.core.optimizers import SGD, Adam, AdamW
 from circlemlp.core.parameters import Layout
@@ -76,6 +76,25 @@ def test_no_replicate_knows_of_the_others(batch_size):
     np.testing.assert_array_equal(parameters[2], trainer.parameters[0])
     assert len({tuple(row) for row in parameters}) == 4
     assert np.isfinite(history.training_loss).all()
+
+
+@pytest.mark.parametrize("batch_size", [None, 128, 3000])
+def test_nor_do_the_curves_of_many_windows(batch_size):
+    points = sample_dataset(Boundary(0, 1, 0, 1), n_train=5000, n_validation=17_000, label_noise=0, seed=1)
+    settings = recipe(batch_size=batch_size, epochs=3, dtype="float32")
+    curves = []
+    for group in (range(2, 3), range(4)):
+        trainer, loss, accuracy = Trainer(points, settings, group), np.empty(len(group)), np.empty(len(group))
+        for _ in range(3):
+            training_loss = trainer.epoch().copy()
+            trainer.validate(loss, accuracy)
+            curves.append((training_loss[-1 - (group.stop - 3)], loss[2 - group.start], accuracy[2 - group.start]))
+    assert curves[:3] == curves[3:]
+
+
+def test_a_batch_that_is_larger_than_the_data_is_the_data():
+    (exact, _), (larger, _) = (run(batch_size=size, dtype="float32") for size in (300, 1000))
+    np.testing.assert_array_equal(exact, larger)
 
 
 def test_a_mini_batch_of_everything_is_the_full_batch_in_another_order():
@@ -177,7 +196,7 @@ def test_a_full_batch_is_taken_in_the_order_of_the_data():
     theta = initialise(layout, seed=0, replicates=[0], dtype="float32")
     network, cut = Network(layout, theta), Cut.of(layout, "float32", 1, 300)
     inputs = augment(SMALL.x_train, "float32")
-    signs = signs_of_labels(SMALL.y_train, "float32")[np.newaxis]
+    signs = plain.signs_of_labels(SMALL.y_train, "float32")[np.newaxis]
     for start, stop in cut.tiles(300):
         x, y = (cut.blocked(array[..., start:stop]) for array in (inputs, signs))
         logits = np.empty((1, *x.shape[1::2]), "float32")
@@ -291,9 +310,9 @@ def test_small_batches_are_trained_together_and_full_ones_alone():
     layout = Layout.of((64, 32))
     assert replicates_together(layout, None, "float32") == 1
     assert replicates_together(layout, 10**6, "float32") == 1
-    # As many as fill a tile of 1024 samples, or with twice the bytes a number of 512.
-    assert [replicates_together(layout, size, "float32") for size in (1, 32, 512, 513)] == [1024, 32, 2, 1]
-    assert replicates_together(layout, 32, "float64") == 16
+    # As many as fill four tiles of 1024 samples, or of 512 where numbers take twice the bytes; 32 at the most.
+    assert [replicates_together(layout, size, "float32") for size in (1, 32, 512, 4096, 4097)] == [32, 32, 8, 1, 1]
+    assert replicates_together(layout, 512, "float64") == 4
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class Activation:
         raise NotImplementedError
 
     def error_below(self, error: Floats) -> None:
-        """Multiply ``error``, an array like the block, by f'(s)."""
+        """Multiply ``error``, contiguous and of the scores' shape, by f'(s)."""
         self.slope()
         np.multiply(error, self._block, out=error)
 
@@ -65,7 +65,7 @@ class Relu(Activation):
     Where it multiplies an error, in integers: the bits of a positive float are a positive integer, those of 0
     are 0. The smaller of them and 1 is the derivative, and its product with the bits of the error keeps those
     (times 1) or makes them 0 (times 0; -0, whose bits are the lowest integer, gives 0 or -0). That is two passes
-    over memory in place of three.
+    over memory in place of three. Where h is NaN the product means nothing; the logits then are NaN and say so.
     """
 
     homogeneous = True
@@ -88,7 +88,7 @@ class Relu(Activation):
 
     def error_below(self, error: Floats) -> None:
         """Apply f' to an error."""
-        bits = error.reshape(self._bits.shape).view(self._bits.dtype)
+        bits = error.reshape(self._bits.shape, copy=False).view(self._bits.dtype)
         np.minimum(self._bits, self._ones, out=self._bits)
         np.multiply(bits, self._bits, out=bits)
 
@@ -165,12 +165,12 @@ class Gelu(Activation):
     def slope(self) -> None:
         """Leave f'."""
         slope, s, t = self._block, self._scores, self._t
-        np.multiply(s, s, out=slope)
-        np.multiply(slope, 3 * self.C * self.A, out=slope)
-        np.add(slope, self.C, out=slope)
-        np.multiply(slope, s, out=slope)  # s times the derivative of tanh's argument
-        np.multiply(t, t, out=s)
-        np.subtract(1, s, out=s)
+        np.multiply(t, t, out=slope)
+        np.subtract(1, slope, out=slope)
+        np.multiply(slope, s, out=slope)  # 0 for large s, before anything is large
+        np.multiply(s, s, out=s)
+        np.multiply(s, 3 * self.C * self.A, out=s)
+        np.add(s, self.C, out=s)  # the derivative of tanh's argument
         np.multiply(slope, s, out=slope)
         np.add(slope, t, out=slope)
         np.add(slope, 1, out=slope)

@@ -6,7 +6,7 @@ gathered in one go, and losses are evaluated in one go. If all samples fit one w
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,9 +14,10 @@ from numpy.typing import DTypeLike, NDArray
 from circlemlp.core.parameters import Floats
 from circlemlp.core.tiles import Cut, augmented
 
-WINDOW = 16_384
-"""The most samples in a window, of all replicates together, or else a tile's: large enough that what is done once
-a window costs next to nothing beside the training, small enough to stay in cache."""
+WINDOW, SHUFFLED_WINDOW = 16_384, 2048
+"""The most samples in a window, or else a block's: large enough that what is done once a window costs next to nothing
+beside the training. Shuffled samples, of which every replicate has its own, are to stay in the second-level cache.
+Whatever the company, so that losses are added up in the same order."""
 
 
 class Samples(NamedTuple):
@@ -76,6 +77,7 @@ class Batches:
     Parameters
     ----------
     x : ndarray of shape (n, features)
+        In C order.
     y : ndarray of shape (n,)
         Labels, 0 or 1.
     replicates : int
@@ -94,7 +96,7 @@ class Batches:
     n : int
         The number of samples.
     window : int
-        The most samples in a window: whole batches, unless one is larger.
+        The most samples in a window: whole batches, unless one is larger; then whole blocks.
     """
 
     def __init__(
@@ -111,8 +113,8 @@ class Batches:
         self.n = len(x)
         self._x, self._y, self._cut, self._rngs = x, y, cut, shuffle
         self._batch_size = min(batch_size or self.n, self.n)
-        most = max(WINDOW // replicates, cut.tile)
-        unit = self._batch_size if self._batch_size <= most else cut.tile
+        most = max(SHUFFLED_WINDOW if shuffle else WINDOW, cut.block)
+        unit = self._batch_size if self._batch_size <= most else cut.block
         self.window = min(most // unit * unit, self.n)
         of_each = replicates if shuffle else 1
         self._window_x = augmented(of_each, x.shape[1], self.window, dtype)
@@ -120,8 +122,8 @@ class Batches:
         self._window_logits = np.zeros((replicates, self.window), dtype)
         self._points = np.empty((self.window, x.shape[1]), x.dtype)
         self._labels = np.empty(self.window, y.dtype)
-        self._in_order = np.arange(self.n if shuffle else 0)
-        self._orders = [self._in_order.copy() for _ in shuffle]
+        self._orders = [np.empty(self.n, np.uint32) for _ in shuffle]
+        self._chosen = np.empty(self.window if shuffle else 0, np.intp)
         self._filled: int | None = None
         self._samples: dict[tuple[int, int], Samples] = {}
 
@@ -133,7 +135,9 @@ class Batches:
     def epoch(self) -> Iterator[Window]:
         """Yield every sample once. A window is good until the next is asked for."""
         for rng, order in zip(self._rngs, self._orders, strict=True):
-            np.copyto(order, self._in_order)
+            order.fill(1)
+            order[0] = 0
+            np.cumsum(order, dtype=order.dtype, out=order)  # 0, 1, 2, ... where it stands
             rng.shuffle(order)
         for start, stop in self._windows():
             self._fill(start, stop)
@@ -141,7 +145,7 @@ class Batches:
             yield Window(self._window_signs[:, :size], self._window_logits[:, :size], self._tiles(start, stop))
 
     def _windows(self) -> Iterator[tuple[int, int]]:
-        """Yield where each window starts and ends: at whole batches, or inside a large one at whole tiles."""
+        """Yield where each window starts and ends: at whole batches, or inside a large one at whole blocks."""
         span = self.n if self._batch_size <= self.window else self._batch_size
         for first in range(0, self.n, span):
             end = min(first + span, self.n)
@@ -153,7 +157,7 @@ class Batches:
         while left < stop:
             batch = left // self._batch_size * self._batch_size
             batch_size = min(self._batch_size, self.n - batch)
-            right = batch + self._cut.stop(left - batch, batch_size)
+            right = min(batch + self._cut.stop(left - batch, batch_size), stop)
             ends_batch = right == batch + batch_size
             yield Tile(self._views(left - start, right - start), batch_size, left == batch, ends_batch)
             left = right
@@ -168,9 +172,12 @@ class Batches:
     def _fill(self, start: int, stop: int) -> None:
         if self._orders:
             for order, x, signs in zip(self._orders, self._window_x, self._window_signs, strict=True):
-                chosen, size = order[start:stop], stop - start
+                size = stop - start
+                chosen = self._chosen[:size]
+                np.copyto(chosen, order[start:stop])
+                points = self._points[:size]
                 # Every index is in range; "clip" only spares NumPy a buffer.
-                points = np.take(self._x, chosen, axis=0, out=self._points[:size], mode="clip")
+                np.take(_as_items(self._x), chosen, out=_as_items(points), mode="clip")
                 labels = np.take(self._y, chosen, out=self._labels[:size], mode="clip")
                 self._write(points, labels, x, signs)
         elif self._filled != start:
@@ -185,3 +192,12 @@ class Batches:
         np.copyto(signs[:size], labels)
         np.multiply(signs[:size], 2, out=signs[:size])
         np.subtract(signs[:size], 1, out=signs[:size])
+
+
+def _as_items(x: NDArray[Any]) -> NDArray[np.void]:
+    """View samples of shape (n, features) as n items: bytes, which need no alignment.
+
+    NumPy copies arrays that are not aligned before it takes anything from them, as those in a mapped file may not be.
+    """
+    item = np.dtype((np.void, x.shape[1] * x.itemsize))
+    return x.view(item)[:, 0]

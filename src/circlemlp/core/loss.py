@@ -16,15 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from circlemlp.core.parameters import Floats
 
-
-def signs_of_labels(y: NDArray[np.uint8], dtype: DTypeLike) -> Floats:
-    """Return 2y - 1: labels 0 and 1 as -1 and +1, shape kept."""
-    return 2 * y.astype(dtype) - 1
-
-
 MARGIN_OF_RANGE = 2.0**27
-"""How far errors stay above the smallest normal number, so that products of them do too: processors take a hundred
-times longer over subnormal numbers."""
+"""How far errors stay above the smallest normal number, so that products of them do too: processors take tens of times
+longer over subnormal numbers."""
 
 
 def top_error(logits: Floats, signs: Floats, n: int, out: Floats) -> None:

@@ -48,8 +48,8 @@ def _flush_subnormals(state: State, sums: Floats) -> None:
     """Set subnormal numbers to zero, every so many steps.
 
     Where a node is dead its gradients are zero, and a sum that only decays ends as a subnormal number: rounding keeps
-    it there for ever, and processors take a hundred times longer over such numbers. None that epsilon, or the
-    learning rate, is not made for can move a parameter.
+    it there for ever, and processors take tens of times longer over such numbers. It is too small to move a
+    parameter: with the usual epsilon, the step it gives is below 1e-29 of the learning rate.
     """
     if state.steps % FLUSH_EVERY == 0:
         tiny, normal = np.finfo(sums.dtype).tiny, state.scratch

@@ -1,13 +1,13 @@
 """The forward and the backward pass over a tile, equation by equation.
 
-A tile is blocks of samples; a sample is a row, and every product below is one for each replicate and block.
+A tile is blocks of samples. In every layer a sample is a row; only the inputs lie as columns, which makes long rows to
+copy. Every product below is one for each replicate and block.
 ``HiddenLayers`` is for any number of hidden layers; ``OneHiddenLayer`` is for one, which needs no wide error and so
 fewer passes over memory. Either belongs to tiles of one shape and owns their workspaces.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -173,7 +173,6 @@ class HiddenLayers(_Ends):
             _Layer.of(memory.array(f"outputs {i}", *shape, m), memory.array(f"error {i}", *shape, m), n, activation)
             for i, (n, m) in enumerate(zip(nodes, columns, strict=True))
         ]
-        self._pairs = [*zip(pairwise(self._layers), weights.transposed, range(1, len(nodes)), strict=False)][::-1]
         self._top_errors = np.zeros((shape[0], 2, *shape[1:]), memory.dtype).transpose(0, 2, 3, 1)
         self.top_error = self._top_errors[..., 0]
 
@@ -198,9 +197,10 @@ class HiddenLayers(_Ends):
         self._write_top_bias_gradient(self.top_error, gradients[-1])
         np.matmul(self._top_errors, self._weights.transposed[-1], out=last.delta)
         last.activation.error_below(last.error)  # delta^(L-1) = (d w') * f'(s^(L-1))
-        for (below, layer), transposed, level in self._pairs:
+        for level in range(len(self._layers) - 1, 0, -1):
+            below, layer = self._layers[level - 1], self._layers[level]
             np.matmul(below.outputs.mT, layer.delta, out=gradients[level])  # dJ/d[W^l b^l]' = [h^(l-1) 1]' delta^l
-            np.matmul(layer.delta, transposed, out=below.delta)
+            np.matmul(layer.delta, self._weights.transposed[level - 1], out=below.delta)
             below.activation.error_below(below.error)  # delta^(l-1) = (delta^l W^l) * f'(s^(l-1))
         self._write_bottom_gradient(x, self._layers[0].delta, gradients[0])
 

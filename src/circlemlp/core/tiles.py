@@ -28,7 +28,8 @@ INPUT_ROWS = 4
 """The inputs of a tile have a multiple of so many rows, since matrix products take their rows by fours."""
 
 TILE_BYTES = 13 * 2**16
-"""What a tile's activations and errors may take: they are to stay in the second-level cache."""
+"""What a tile's activations and errors may take, to stay in the second-level cache. Inputs and what an activation other
+than ReLU keeps come on top."""
 
 
 def input_rows(features: int) -> int:

@@ -193,7 +193,7 @@ class Trainer:
         self.state = State.of(self.parameters)
 
         def batches(x: NDArray[np.float64], y: NDArray[np.uint8], **options: Any) -> Batches:
-            cut = Cut.of(layout, recipe.dtype, len(replicates), options.get("batch_size") or len(x))
+            cut = Cut.of(layout, recipe.dtype, len(replicates), min(options.get("batch_size") or len(x), len(x)))
             return Batches(x, y, replicates=len(replicates), cut=cut, dtype=recipe.dtype, **options)
 
         rngs = [stream(recipe.seed, "shuffling", replicate) for replicate in replicates] if recipe.batch_size else []
@@ -270,13 +270,18 @@ class _Stopper:
                 curve[row, stopped_at[row] :] = curve[row, self._best_epoch[row]]
 
 
+MOST_TOGETHER = 32
+
+
 def replicates_together(layout: Layout, batch_size: int | None, dtype: DTypeLike) -> int:
-    """Return how many replicates to train side by side: as many as fill a tile with their batches.
+    """Return how many replicates to train side by side: as many as fill a few tiles with their batches.
 
     Small batches gain from company; a full batch fills the cache alone. No replicate's numbers depend on
     its company.
     """
-    return 1 if batch_size is None else max(1, Cut.of(layout, dtype, 1, 10**9).tile // batch_size)
+    if batch_size is None:
+        return 1
+    return min(max(1, 4 * Cut.of(layout, dtype, 1, 10**9).tile // batch_size), MOST_TOGETHER)
 
 
 def train(
