@@ -45,8 +45,9 @@ mutants: .venv/.installed ## change the core in every small way and count which 
 peers: .venv/.installed ## install what `make bench` measures beside the core
 	$(INSTALL) $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])")
 
+# With extras, because pip takes package[extra] for a requirement of its own, and a release newer than the locked one for it.
 lock: .venv/.installed ## choose the newest allowed versions of all packages and write requirements.lock
-	uv pip compile pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 \
+	uv pip compile pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 --no-strip-extras \
 		--generate-hashes --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean: ## remove the environment, the records, the index and the logs; keep what is committed
