@@ -7,6 +7,7 @@ one tile of samples occupies small, and so in the processor's cache.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ def in_rows(block: Floats) -> Floats:
     return block.reshape(-1, next((length for length in lengths if block.size % length == 0), block.size))
 
 
-class Activation:
+class Activation(ABC):
     """What the rows of ``ACTIVATIONS`` have in common.
 
     Parameters
@@ -43,13 +44,13 @@ class Activation:
     def __init__(self, scores: Floats) -> None:
         self._block = scores
 
+    @abstractmethod
     def forward(self) -> None:
         """Replace the scores s by f(s)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def slope(self) -> None:
         """Replace the activations by f'(s)."""
-        raise NotImplementedError
 
     def error_below(self, error: Floats) -> None:
         """Multiply ``error``, contiguous and of the scores' shape, by f'(s)."""
