@@ -9,7 +9,7 @@ from circlemlp.datafile import generate
 from circlemlp.records import Record
 
 DATA = QuarterCircle(
-    shape="quarter_circle", file="", n_train=40, n_validation=40, radius=1.0, label_noise=0.0, seed=2024
+    shape="quarter_circle", file="any.npz", n_train=40, n_validation=40, radius=1.0, label_noise=0.0, seed=2024
 )
 DATASET = generate(DATA)
 EPOCHS = 6

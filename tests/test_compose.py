@@ -29,6 +29,19 @@ def test_an_unknown_choice_is_answered_with_the_nearest():
     assert "model=mlp_6: must be one of" in error_of("-m", "model=mlp_64,mlp_6")
 
 
+@pytest.mark.parametrize(
+    ("typed", "group"),
+    [("modle", "model"), ("traning", "training"), ("experimnt", "experiment"), ("shedule", "schedule")],
+)
+def test_a_misspelled_group_is_answered_with_the_nearest(typed, group):
+    assert f"{typed}=x: there is no such key; the nearest known key is {group} (one of " in error_of(f"{typed}=x")
+
+
+@pytest.mark.parametrize("axis", ["model=glob(foo*)", "hydra.sweeper.params={model:mlp_64}"])
+def test_a_sweep_of_nothing_is_refused(axis):
+    assert error_of("-m", axis)
+
+
 def test_a_bad_value_anywhere_in_a_sweep_stops_it():
     assert "optimizer.learning_rate=-1: must be a number above 0" in error_of("-m", "optimizer.learning_rate=0.1,-1")
 

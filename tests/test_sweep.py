@@ -289,6 +289,14 @@ def test_mini_batches_train(tiny):
     assert tiny.states(done) == ["trained"]
 
 
+@pytest.mark.parametrize("content", ["hidden_layer_sizes: [64\n", "- 1\n", "\ta: 1\n", "a: 1\na: 2\n"])
+def test_a_broken_file_of_conf_is_one_line(project, content):
+    (project.folder / "conf/model/mlp_64.yaml").write_text(content)
+    done = project.train(code=2)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_hydra_s_own_answers_still_work(project):
     assert "hidden_layer_sizes" in project.train("--cfg", "job").stdout
     assert "data: disk, quarter_circle, rings" in project.train("--help").stdout

@@ -1,6 +1,8 @@
+import copy
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +14,7 @@ import pytest
 from circlemlp.config import Tracking
 from circlemlp.errors import UserError
 from circlemlp.records import Store
-from circlemlp.tracking import IDENTITY, Index
+from circlemlp.tracking import IDENTITY, Index, serve
 from made_up import GRID
 
 
@@ -141,6 +143,26 @@ def test_a_damaged_record_is_named_and_passed_over(place, capsys):
     (store.path(GRID[0].identity) / "arrays.npz").write_bytes(b"")
     assert Index(tracking).bring_up_to_date([store]) == 4
     assert f"{GRID[0].identity}: arrays.npz is not what was written" in capsys.readouterr().err
+
+
+def test_a_record_of_another_version_is_named_and_passed_over(place, capsys):
+    store, tracking = place
+    ingredients = copy.deepcopy(GRID[0].ingredients)
+    del ingredients["config"]["model"]["activation"]
+    old = replace(GRID[0], ingredients=ingredients)
+    store.save(old)
+    assert Index(tracking).bring_up_to_date([store]) == 5
+    assert f"{old.identity}: has no 'activation', as of another version" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_one_line(place):
+    _, tracking = place
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"tracking.port={port}: .*in use; choose another"):
+            serve(tracking.model_copy(update={"port": port}))
 
 
 def test_a_database_that_cannot_be_written_is_one_line(place, tmp_path):

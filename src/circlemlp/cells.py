@@ -29,7 +29,7 @@ from circlemlp.core.parameters import Layout
 from circlemlp.core.schedules import Schedule
 from circlemlp.core.training import EarlyStopping, Recipe, train
 from circlemlp.datafile import read_dataset
-from circlemlp.errors import UserError
+from circlemlp.errors import UserError, first_line
 from circlemlp.identity import identity_of, ingredients
 from circlemlp.records import Record, Store
 
@@ -116,6 +116,8 @@ def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
     parameters, history = train(
         cell.dataset, recipe(config), config.training.replicates, lambda done: progress(done, total)
     )
+    if cell.dataset.digest() != cell.ingredients["data"]:  # it is read from its file all the while
+        raise UserError(f"{config.data.file}: changed while the cell was being trained")
     return Record(
         ingredients=cell.ingredients,
         summary={
@@ -181,7 +183,7 @@ class Notes:
 
     def failure(self, error: Exception) -> None:
         """Note why a cell could not be trained."""
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
         try:
             self._write(FAILURES, {"reason": reason, "traceback": traceback.format_exc()})
         except OSError:  # the disk may be what failed

@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from circlemlp.config import Config, known_keys, parse, unknown_key
 from circlemlp.errors import ConfigError
@@ -90,7 +91,17 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
             _check(override)
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return _compose_all(overrides, parsed.overrides, multirun=bool(parsed.multirun))
-    except (HydraException, OmegaConfBaseException, AssertionError, TypeError, ValueError) as error:
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        YAMLError,
+        AssertionError,
+        AttributeError,
+        IndexError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise _in_one_line(error, parsed.overrides) from None
 
 
@@ -108,6 +119,8 @@ def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: b
     loader = GlobalHydra.instance().config_loader()
     swept = OverridesParser.create(config_loader=loader).parse_overrides([*axes, *texts])
     (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
+    if not batch:
+        raise ConfigError("the sweep is empty: no choice matches a glob in it")
     about = {override.key_or_group.split(".")[0].split("/")[0] for override in overrides}
     whole = "experiment" in about and about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
     named = any(override.key_or_group == "paths.results" for override in overrides)
@@ -124,7 +137,7 @@ def _in_one_line(error: Exception, texts: Sequence[str]) -> ConfigError:
         key = refused[1]
         (value, *_) = [text.partition("=")[2] for text in texts if text.startswith(f"{key}=")] or ["?"]
         return unknown_key(key, value)
-    return ConfigError(" ".join(str(error).split()))
+    return ConfigError(" ".join(str(error).split()) or f"the configuration in conf/: {type(error).__name__}")
 
 
 def _plain(composed: DictConfig) -> dict[str, object]:
@@ -150,4 +163,11 @@ def _check(override: Override) -> None:
                 shown = "null" if one is None else one
                 raise ConfigError(f"{key}={shown}: must be one of {', '.join(choices)}; the nearest is {nearest}")
     elif not any(known == key or known.startswith(f"{key}.") for known in known_keys()):
-        raise unknown_key(key, text)
+        groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+        nearest = difflib.get_close_matches(key, [*groups, *known_keys()], n=1, cutoff=0.0)[0]
+        if nearest not in groups:
+            raise unknown_key(key, text)
+        choices = sorted(path.stem for path in (CONF / nearest).glob("*.yaml"))
+        raise ConfigError(
+            f"{key}={text}: there is no such key; the nearest known key is {nearest} (one of {', '.join(choices)})"
+        )

@@ -28,7 +28,7 @@ class Section(BaseModel):
 class DataSection(Section):
     """What every data set has. ``file`` is where the points are kept; it does not decide what they are."""
 
-    file: str
+    file: Annotated[str, Field(pattern=r"\.npz$")]
     n_train: Count
     n_validation: Count
     label_noise: Annotated[float, Field(ge=0, lt=0.5)]
@@ -148,8 +148,8 @@ class Training(Section):
 class Tracking(Section):
     """The MLflow index. ``database: null`` keeps none."""
 
-    database: str | None
-    artifacts: str
+    database: Annotated[str, Field(min_length=1)] | None
+    artifacts: Annotated[str, Field(min_length=1)]
     experiment: Annotated[str, Field(min_length=1)]
     curve_points: Annotated[int, Field(ge=2, le=1000)]
     port: Annotated[int, Field(ge=1, le=65_535)]
@@ -266,8 +266,9 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         for name in words
         if isinstance(constraint, annotated_types.BaseMetadata) and hasattr(constraint, name)
     ]
-    if any(getattr(constraint, "pattern", None) for constraint in metadata):
-        kind = "a folder in results/, such as results/mine"
+    patterns = [str(constraint.pattern) for constraint in metadata if getattr(constraint, "pattern", None)]
+    if patterns:
+        kind = "a file.npz" if patterns[0].endswith("npz$") else "a folder in results/, such as results/mine"
     return " ".join([kind, " and ".join(limits)]).strip()
 
 

@@ -70,7 +70,7 @@ def read_dataset(config: Data) -> Dataset:
         If it is missing, damaged, or another data set.
     """
     path = Path(config.file)
-    remedy = f"make it with: python pipelines/generate.py data={config.shape}"
+    remedy = f"make it with: python pipelines/generate.py data={config.shape} data.file={path}"
     if not path.exists():
         raise UserError(f"{path}: there is no such data file; {remedy}")
     try:
@@ -78,7 +78,7 @@ def read_dataset(config: Data) -> Dataset:
         described = dict(json.loads(str(arrays.pop(CONFIG))))
         digest = str(arrays.pop(DIGEST))
         dataset = Dataset(**arrays)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as a data file ({error}); {remedy}") from None
     if dataset.digest() != digest:
         raise UserError(f"{path}: the data are not what was written (digest differs); {remedy}")

@@ -15,6 +15,7 @@ import shutil
 import struct
 import tempfile
 import time
+import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -264,7 +265,7 @@ def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
                     file, dtype, "r", offset=file.tell(), shape=shape, order="F" if fortran_order else "C"
                 )
                 arrays[member.filename.removesuffix(".npy")] = np.asarray(mapped)
-    except (EOFError, KeyError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
+    except (EOFError, KeyError, RuntimeError, struct.error, tokenize.TokenError, zipfile.BadZipFile) as error:
         raise ValueError(str(error)) from None
     return arrays
 

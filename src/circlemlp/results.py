@@ -86,15 +86,17 @@ def read(folder: Path) -> Results:
         if not (isinstance(cells, list) and cells):
             raise ValueError("cells.json names no cells")
         records = [Store(folder / "records").load(cell["identity"]) for cell in cells]
+        commands = [str(cell["command"]) for cell in cells]
+        tables = {REPLICATES: replicates_table(records), CURVES: curves_table(records)}
+        written = {name: (folder / name).read_text() if (folder / name).is_file() else "" for name in tables}
     except FileNotFoundError:
         raise UserError(f"{folder}: there are no results here; {remedy}") from None
-    except (DamagedRecord, KeyError, TypeError, ValueError) as error:
+    except (DamagedRecord, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder}: the results are damaged ({error}); {remedy}") from None
-    replicates, curves = replicates_table(records), curves_table(records)
-    for name, table in ((REPLICATES, replicates), (CURVES, curves)):
-        if not (folder / name).is_file() or (folder / name).read_text() != _csv(table):
+    for name, table in tables.items():
+        if written[name] != _csv(table):
             raise UserError(f"{folder}: the results are damaged ({name} is not that of the records); {remedy}")
-    return Results(records, [cell["command"] for cell in cells], replicates, curves)
+    return Results(records, commands, tables[REPLICATES], tables[CURVES])
 
 
 def replicates_table(records: Sequence[Record]) -> pd.DataFrame:

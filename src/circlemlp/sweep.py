@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from circlemlp import numerics
 from circlemlp.compose import PROJECT, CommandLine, Job, compose_jobs, plain_config
 from circlemlp.config import Config
-from circlemlp.errors import ConfigError, UserError
+from circlemlp.errors import ConfigError, UserError, first_line
 
 if TYPE_CHECKING:  # these load NumPy, which must wait for the numeric environment to be chosen
     from circlemlp.cells import Cell
@@ -154,7 +154,7 @@ def _launch_until_settled(launch: Callable[[], None], store: "Store", identities
         except KeyboardInterrupt:
             return True
         except Exception as error:  # whatever a launcher raises, the store tells what is missing
-            print(f"the launcher failed: {type(error).__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
+            print(f"the launcher failed: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
         in_training = {one for one in remaining if Notes(store, one).read(PROGRESS)}
         for one in in_training & suspects:
             Notes(store, one).failure(RuntimeError("its worker was killed twice"))

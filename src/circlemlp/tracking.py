@@ -8,6 +8,7 @@ indexed is left alone, what a killed writer left half done is done again, and a 
 import contextlib
 import os
 import select
+import socket
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from circlemlp.boundary import draw_record
 from circlemlp.cells import architecture
 from circlemlp.compose import PROJECT
 from circlemlp.config import Config, Tracking
+from circlemlp.errors import UserError, first_line
 from circlemlp.records import DamagedRecord, Record, Store, locked
 from circlemlp.results import exported_stores, kept_epochs
 
@@ -88,6 +90,12 @@ class Index:
                         self._add(store.load(identity))
                     except DamagedRecord as error:
                         print(f"not indexed: {error}", file=sys.stderr)
+                        continue
+                    except KeyError as error:
+                        print(
+                            f"not indexed: {store.path(identity)}: has no {error}, as of another version",
+                            file=sys.stderr,
+                        )
                         continue
                     indexed.add(identity)
                     added += 1
@@ -268,6 +276,12 @@ def serve(tracking: Tracking) -> None:
     """Become the MLflow server, on the loopback interface alone."""
     assert tracking.database is not None
     uri = f"sqlite:///{Path(tracking.database).absolute()}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", tracking.port))
+        except OSError as error:
+            raise UserError(f"tracking.port={tracking.port}: {error.strerror}; choose another") from None
     where = ["--host", "127.0.0.1", "--port", str(tracking.port)]
     print(f"http://127.0.0.1:{tracking.port}", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *where])
@@ -278,4 +292,4 @@ if __name__ == "__main__":
     try:
         follow(Config.model_validate_json(sys.argv[1]))
     except Exception as failure:  # MLflow and SQLAlchemy have no common one; the records are safe in any case
-        sys.exit(f"error: the MLflow index: {type(failure).__name__}: {str(failure).splitlines()[0]}")
+        sys.exit(f"error: the MLflow index: {type(failure).__name__}: {first_line(failure)}")
