@@ -37,7 +37,7 @@ bench: .venv/.installed ## time an epoch of the core beside JAX, PyTorch, scikit
 	python benchmarks/passes.py portable
 	python benchmarks/passes.py native
 
-mutants: .venv/.installed ## change the core in every small way and count which changes the tests notice (an hour)
+mutants: .venv/.installed ## change the core in every small way and count which changes the tests notice (a quarter of an hour)
 	$(INSTALL) $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['mutants'])")
 	mutmut run
 	mutmut results

@@ -77,7 +77,7 @@ def test_missing_data_is_one_line_that_names_the_remedy(project):
     done = project.train(code=2)
     assert done.stderr == (
         "error: data/quarter_circle.npz: there is no such data file; "
-        "make it with: python pipelines/generate.py data=quarter_circle\n"
+        "make it with: python pipelines/generate.py data=quarter_circle data.file=data/quarter_circle.npz\n"
     )
     assert not (project.folder / "runs").exists()
 
