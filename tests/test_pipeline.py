@@ -134,7 +134,8 @@ def test_metrics_plots_and_experiments(smoke):
     # Another value of a conf file, without touching the committed one.
     done = smoke.run("dvc", "exp", "run", "--set-param", "conf/model/mlp_64.yaml:hidden_layer_sizes=[32]")
     assert trained(done.stdout) == 3
-    assert yaml.safe_load((smoke.folder / "conf/model/mlp_64.yaml").read_text())["hidden_layer_sizes"] == [32]
+    changed = yaml.safe_load((smoke.folder / "conf/model/mlp_64.yaml").read_text())
+    assert changed == {"hidden_layer_sizes": [32], "activation": "relu"}
     changes = json.loads(smoke.run("dvc", "metrics", "diff", "--json").stdout)
     assert "2-32-1" in json.dumps(changes)
     smoke.run("dvc", "plots", "diff", "--out", "plots")
