@@ -164,6 +164,30 @@ def test_a_request_to_end_is_like_ctrl_c(tiny):
     assert "the same command goes on from here" in out
 
 
+LOSES_THE_INTERRUPT = """
+import os, signal, sys, time
+from circlemlp.sweep import guarded, train_door
+
+def launch():
+    print("launched")
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        raise ValueError("something else") from None
+
+sys.exit(guarded(lambda: train_door(sys.argv[1:], launch)))
+"""
+
+
+def test_ctrl_c_counts_even_where_a_library_loses_it(tiny):
+    done = tiny.run("python", "-c", LOSES_THE_INTERRUPT, *TINY, code=130)
+    assert done.stdout.count("launched") == 1
+    assert "interrupted: 0 of 1 cells are done" in done.stdout
+    assert done.stderr == ""
+
+
 def loky_worker(parent):
     """Return a process that a joblib launcher started to train."""
     for status in Path("/proc").glob("[0-9]*/status"):

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -109,17 +110,17 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
     for identity in cells:
         if identity in store and identity not in present:
             print(f"{store.path(identity)}: the record is damaged; its cell is trained again", file=sys.stderr)
-    interrupted = False
+    interrupted = threading.Event()
     missing = cells.keys() - present
     for identity in missing:
         Notes(store, identity).clear()
     with _indexing(config):
         if missing:
-            with _watching(store, [cell for _, cell in cells.values()], present):
-                interrupted = _launch_until_settled(launch, store, missing)
+            with _noting_ctrl_c(interrupted), _watching(store, [cell for _, cell in cells.values()], present):
+                _launch_until_settled(launch, store, missing, interrupted)
     outcomes = [_outcome(store, job, cell, present) for job, cell in cells.values()]
-    _show(outcomes, config.progress.print_every, interrupted=interrupted)
-    if interrupted:
+    _show(outcomes, config.progress.print_every, interrupted=interrupted.is_set())
+    if interrupted.is_set():
         return INTERRUPTED
     if any(outcome.record is None for outcome in outcomes):
         return 1
@@ -134,8 +135,10 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
     return 0
 
 
-def _launch_until_settled(launch: Callable[[], None], store: "Store", identities: Set[str]) -> bool:
-    """Run the jobs until each has a record or a reason why not; return whether the user interrupted.
+def _launch_until_settled(
+    launch: Callable[[], None], store: "Store", identities: Set[str], interrupted: threading.Event
+) -> None:
+    """Run the jobs until each has a record or a reason why not, or the user interrupts.
 
     A worker that is killed, for want of memory say, takes its launcher and the other workers down with it. The
     launcher is then started again for the rest; a cell that was in training both times is noted as failed.
@@ -148,12 +151,12 @@ def _launch_until_settled(launch: Callable[[], None], store: "Store", identities
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that an error of the launcher comes here, not to the terminal
     suspects: set[str] = set()
     remaining = unsettled()
-    while remaining:
+    while remaining and not interrupted.is_set():
         try:
             launch()
-        except KeyboardInterrupt:
-            return True
         except Exception as error:  # whatever a launcher raises, the store tells what is missing
+            if interrupted.is_set():
+                return
             print(f"the launcher failed: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
         in_training = {one for one in remaining if Notes(store, one).read(PROGRESS)}
         for one in in_training & suspects:
@@ -164,7 +167,25 @@ def _launch_until_settled(launch: Callable[[], None], store: "Store", identities
         if remaining == before and not in_training - suspects:  # nothing came of it, so nothing will
             break
         suspects |= in_training
-    return False
+
+
+@contextlib.contextmanager
+def _noting_ctrl_c(interrupted: threading.Event) -> Iterator[None]:
+    """Set an event at Ctrl-C, besides the exception that ends the block.
+
+    A library can lose the exception: one that met Hydra composing a job came out as an error of Hydra's.
+    """
+
+    def note(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _shared(command: CommandLine) -> Config:
