@@ -5,6 +5,7 @@ import sys
 
 import hydra
 
+import checkout  # noqa: F401
 from circlemlp.compose import PROJECT, compose_jobs
 from circlemlp.sweep import guarded, prepare
 

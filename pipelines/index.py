@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+import checkout  # noqa: F401
 from circlemlp.compose import PROJECT, compose_jobs
 from circlemlp.errors import ConfigError
 from circlemlp.sweep import guarded, prepare

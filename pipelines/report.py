@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hydra
 
+import checkout  # noqa: F401
 from circlemlp.compose import PROJECT, compose_jobs
 from circlemlp.errors import ConfigError
 from circlemlp.sweep import guarded, prepare

@@ -5,6 +5,7 @@ from typing import Any
 
 import hydra
 
+import checkout  # noqa: F401
 from circlemlp.sweep import guarded, train_door, train_job
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import checkout  # noqa: F401
 from circlemlp.compose import PROJECT, compose_jobs
 from circlemlp.errors import UserError
 from circlemlp.sweep import guarded, prepare
@@ -18,7 +19,7 @@ def main() -> int:
     config = command.jobs[0].config
     prepare(config)
     from circlemlp.records import DamagedRecord, Store
-    from circlemlp.results import exported_stores, read
+    from circlemlp.results import exported_folders, exported_stores, read
 
     checked = damaged = 0
     for store in [Store(Path(config.paths.records)), *exported_stores()]:
@@ -26,12 +27,12 @@ def main() -> int:
             checked += 1
             try:
                 store.load(identity)
-            except DamagedRecord as error:
+            except (DamagedRecord, UserError) as error:
                 damaged += 1
                 print(error)
-    for store in exported_stores():
+    for folder in exported_folders():
         try:
-            read(store.folder.parent)
+            read(folder)
         except UserError as error:
             damaged += 1
             print(error)

@@ -99,6 +99,27 @@ def test_questions_are_left_to_hydra():
     assert compose_jobs(["--cfg", "job"]) is None
 
 
+def test_what_cfg_is_to_show_is_checked():
+    assert "training.epochs=-1: must be" in error_of("training.epochs=-1", "--cfg", "job")
+    assert "leave out -m" in error_of("-m", "training.epochs=1,2", "--cfg", "job")
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("=5", "=5: a key is missing"),
+        ("title=${foo}", "title: Interpolation key 'foo' not found"),
+        ("hydra.foo=1", "hydra.foo=1: Hydra has no such key"),
+        (
+            "optimizer.learning_rate=interval(0,1)",
+            "optimizer.learning_rate=interval(0,1): an interval needs a sampling",
+        ),
+    ],
+)
+def test_an_error_names_the_key(typed, says):
+    assert error_of("-m", typed).startswith(says)
+
+
 def test_a_sweep_is_the_product_of_its_axes():
     command = compose_jobs(["-m", "model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01"])
     assert [(tuple(j.config.model.hidden_layer_sizes), j.config.optimizer.learning_rate) for j in command.jobs] == [

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -141,6 +142,18 @@ def test_metrics_plots_and_experiments(smoke):
     smoke.run("dvc", "plots", "diff", "--out", "plots")
     assert "workspace" in (smoke.folder / "plots/index.html").read_text()
     assert "conf/model/mlp_64.yaml" in smoke.run("dvc", "exp", "show", "--json").stdout
+
+
+def test_an_experiment_in_a_folder_of_its_own_leaves_this_one_alone(smoke):
+    repro(smoke)
+    smoke.commit()
+    done = smoke.run("dvc", "exp", "run", "--temp", "--set-param", "conf/config.yaml:numerics=native")
+    assert trained(done.stdout) == 6
+    assert smoke.git("status", "--porcelain") == ""
+    assert len(smoke.records()) == 6
+    (name,) = re.findall("Reproducing experiment '(.+)'", done.stdout)
+    smoke.run("dvc", "exp", "apply", name)
+    assert "| numeric environment | native: " in (smoke.folder / "reports/report.md").read_text()
 
 
 def test_the_committed_report_is_that_of_this_code(project):

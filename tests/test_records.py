@@ -118,6 +118,14 @@ def write_and_die(folder):
     Store(folder).save(record())
 
 
+def test_a_record_that_the_system_does_not_let_be_read_is_not_taken_for_damaged(tmp_path):
+    path = Store(tmp_path).save(record())
+    path.rename(tmp_path / "kept")
+    path.symlink_to(path)
+    with pytest.raises(UserError, match=r"cannot be read \(Too many levels"):
+        Store(tmp_path).is_good(record().identity)
+
+
 def test_a_process_killed_while_writing_leaves_no_record(tmp_path):
     process = get_context("spawn").Process(target=write_and_die, args=(tmp_path,))
     process.start()

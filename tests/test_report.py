@@ -1,5 +1,7 @@
 import json
 import re
+import resource
+from multiprocessing import get_context
 
 import matplotlib as mpl
 import pytest
@@ -162,6 +164,48 @@ def test_times_are_told_where_they_are_known(tmp_path):
     text = timing(compare([known, GRID[1]], ["a", "b"]), store)
     assert "| 2-4-1 | 0.1 | 1.2 | 1.1 | 66.667 | 2026-01-01 on h |" in text
     assert "not known here" in text
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_report_that_cannot_be_written_leaves_the_one_that_is_there(tmp_path):
+    report(tmp_path)
+    before = contents(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    enough_for_figures = max(len(content) for path, content in before.items() if path.suffix == ".svg")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (enough_for_figures, limits[1]))  # bytes a file
+    try:
+        with pytest.raises(UserError, match="cannot be written"):
+            report(tmp_path, GRID[2:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == before
+    report(tmp_path, GRID[2:])
+    assert contents(tmp_path) != before
+
+
+def test_a_folder_in_the_report_s_place_is_one_line(tmp_path):
+    (tmp_path / "report.md" / "mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot be written"):
+        report(tmp_path)
+    assert (tmp_path / "report.md" / "mine").is_dir()
+
+
+def export_often(folder):
+    for _ in range(30):
+        export(folder, [(["model=y"], record) for record in GRID])
+
+
+def test_exports_into_one_folder_wait_for_each_other(tmp_path):
+    processes = [get_context("spawn").Process(target=export_often, args=(tmp_path / "results",)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [record.identity for record in read(tmp_path / "results").records] == [record.identity for record in GRID]
 
 
 def test_kept_epochs_have_both_ends():

@@ -73,6 +73,18 @@ def test_bad_input_is_one_line_and_code_2_and_writes_nothing(project, override, 
     assert sorted(p for p in project.folder.rglob("*") if "__pycache__" not in p.parts) == before
 
 
+def test_a_folder_of_results_for_one_cell_is_refused(tiny):
+    done = tiny.train(*TINY, "paths.results=results/mine", code=2)
+    assert done.stderr == "error: paths.results: only a sweep leaves a folder of results; add -m\n"
+
+
+@pytest.mark.parametrize("script", ["generate", "train"])
+def test_a_full_disk_behind_the_output_is_one_line(tiny, script):
+    command = f"python pipelines/{script}.py {' '.join(TINY)} > /dev/full"
+    done = tiny.run("bash", "-c", command, code=2)
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+
+
 def test_missing_data_is_one_line_that_names_the_remedy(project):
     done = project.train(code=2)
     assert done.stderr == (
@@ -166,6 +178,7 @@ def test_a_request_to_end_is_like_ctrl_c(tiny):
 
 LOSES_THE_INTERRUPT = """
 import os, signal, sys, time
+sys.path.insert(0, "src")
 from circlemlp.sweep import guarded, train_door
 
 def launch():

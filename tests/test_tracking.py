@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -170,3 +171,26 @@ def test_a_database_that_cannot_be_written_is_one_line(place, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
         Index(tracking.model_copy(update={"database": str(tmp_path / "file" / "mlflow.db")}))
+
+
+def test_a_database_that_is_none_is_one_line(place):
+    _, tracking = place
+    Path(tracking.database).write_text("not a database, whatever its name says" * 100)
+    with pytest.raises(UserError, match=r"the index cannot be written .*not a database.*; it can be deleted"):
+        Index(tracking)
+
+
+def test_artifacts_that_cannot_be_written_are_one_line(place, tmp_path):
+    store, tracking = place
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="the index cannot be written"):
+        Index(tracking.model_copy(update={"artifacts": str(tmp_path / "file" / "a")})).bring_up_to_date([store])
+
+
+def test_an_experiment_deleted_in_the_ui_comes_back(place):
+    store, tracking = place
+    assert Index(tracking).bring_up_to_date([store]) == 5
+    client, (cell, *_), _ = runs_of(tracking)
+    client.delete_experiment(cell.info.experiment_id)
+    Index(tracking).bring_up_to_date([store])
+    assert len(runs_of(tracking)[1]) == 5

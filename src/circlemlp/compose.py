@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from circlemlp.config import Config, known_keys, parse, unknown_key
-from circlemlp.errors import ConfigError
+from circlemlp.errors import ConfigError, first_line
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
@@ -73,15 +73,18 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
     Returns
     -------
     CommandLine or None
-        None where the user only wants to be told something (``--help``, ``--cfg job`` and the like).
+        None where the user only wants to be told something (``--help``, ``--cfg job`` and the like), which is
+        Hydra's to answer; what ``--cfg`` is to show has been checked.
 
     Raises
     ------
     ConfigError
     """
     parsed = get_args_parser().parse_args(list(arguments))
-    if parsed.help or parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion:
+    if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
         return None
+    if parsed.cfg and parsed.multirun:
+        raise ConfigError("--cfg: shows one configuration; leave out -m")
     for flag in ("config_name", "config_dir", "config_path", "experimental_rerun"):
         if getattr(parsed, flag):
             raise ConfigError(f"--{flag.replace('_', '-')}: there is one configuration, in conf/; use overrides")
@@ -90,7 +93,8 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
         for override in overrides:
             _check(override)
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return _compose_all(overrides, parsed.overrides, multirun=bool(parsed.multirun))
+            command = _compose_all(overrides, parsed.overrides, multirun=bool(parsed.multirun))
+        return None if parsed.cfg else command
     except (
         HydraException,
         OmegaConfBaseException,
@@ -106,12 +110,13 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
 
 
 def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: bool) -> CommandLine:
+    named = any(override.key_or_group == "paths.results" for override in overrides)
     fixed = [text for text, override in zip(texts, overrides, strict=True) if not override.is_sweep_override()]
     if not multirun:
         for override in overrides:
             if override.is_sweep_override():
                 raise ConfigError(f"{override.input_line}: several values make a sweep; add -m")
-        return CommandLine(False, [_job(fixed)], exports=False)
+        return CommandLine(False, [_job(fixed)], exports=named)
     sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
     if not sweeper["_target_"].endswith("BasicSweeper"):
         raise ConfigError("hydra/sweeper: the sweep is checked before it starts, so only the basic sweeper will do")
@@ -123,7 +128,6 @@ def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: b
         raise ConfigError("the sweep is empty: no choice matches a glob in it")
     about = {override.key_or_group.split(".")[0].split("/")[0] for override in overrides}
     whole = "experiment" in about and about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
-    named = any(override.key_or_group == "paths.results" for override in overrides)
     return CommandLine(True, [_job(one) for one in batch], exports=whole or named)
 
 
@@ -135,8 +139,10 @@ def _in_one_line(error: Exception, texts: Sequence[str]) -> ConfigError:
     refused = re.search(r"Could not override '([^']+)'", str(error))
     if refused:
         key = refused[1]
-        (value, *_) = [text.partition("=")[2] for text in texts if text.startswith(f"{key}=")] or ["?"]
-        return unknown_key(key, value)
+        (value, *_) = [text.partition("=")[2] for text in texts if text.lstrip("+").startswith(f"{key}=")] or ["?"]
+        return ConfigError(f"{key}={value}: Hydra has no such key") if _is_hydra(key) else unknown_key(key, value)
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return ConfigError(f"{error.full_key}: {first_line(error)}")
     return ConfigError(" ".join(str(error).split()) or f"the configuration in conf/: {type(error).__name__}")
 
 
@@ -146,12 +152,20 @@ def _plain(composed: DictConfig) -> dict[str, object]:
     return {str(key): value for key, value in values.items()}
 
 
+def _is_hydra(key: str) -> bool:
+    return re.split("[./]", key)[0] == "hydra"
+
+
 def _check(override: Override) -> None:
     """Refuse a key or a choice that does not exist, naming the nearest that does."""
     key, text = override.key_or_group, (override.input_line or "").partition("=")[2]
+    if not key:
+        raise ConfigError(f"{override.input_line}: a key is missing before the =")
+    if override.is_interval_sweep():
+        raise ConfigError(f"{override.input_line}: an interval needs a sampling sweeper; give values or range(...)")
     if key == "hydra.mode":
         raise ConfigError("hydra.mode: add -m for a sweep, or leave it out")
-    if key.split(".")[0].split("/")[0] == "hydra":
+    if _is_hydra(key):
         return
     choices = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
     if choices and not override.is_delete():

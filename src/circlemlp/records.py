@@ -97,6 +97,8 @@ class Store:
             If there is none.
         DamagedRecord
             If it is not what was written.
+        UserError
+            If the system does not let it be read.
         """
         if identity not in self:
             raise KeyError(identity)
@@ -108,10 +110,10 @@ class Store:
                 raise DamagedRecord(f"{folder}: {MANIFEST} is not what was written")
             if manifest["arrays"] != sha256(packed):
                 raise DamagedRecord(f"{folder}: {ARRAYS} is not what was written")
-        except PermissionError as error:
-            raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise DamagedRecord(f"{folder}: is not whole ({error.strerror})") from None
+        except OSError as error:  # it may be whole, so it is not replaced
+            raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedRecord(f"{folder}: cannot be read ({type(error).__name__}: {error})") from None
         return Record(manifest["ingredients"], manifest["summary"], unpack(packed), manifest.get("volatile", {}))
@@ -204,13 +206,18 @@ class Store:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock: other processes that want it wait. It is freed when the process ends, however it ends."""
+    """Hold the lock of a folder, or of a file that is made for it: other processes that want it wait.
+
+    It is freed when the process ends, however it ends.
+    """
     with plain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115, closed below; errors of the block are its own
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
 
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -278,7 +285,15 @@ def plain_disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{path}: no space left on the disk; free some and run again") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EISDIR,
+            errno.EEXIST,
+            errno.EFBIG,
+        ):
             raise UserError(f"{path}: cannot be written ({error.strerror})") from None
         raise
 

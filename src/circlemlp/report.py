@@ -8,6 +8,7 @@ import base64
 import json
 import math
 import re
+import tempfile
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -21,7 +22,7 @@ from circlemlp.comparison import BestRate, CellResult, Comparison, Difference, c
 from circlemlp.core.data import Dataset
 from circlemlp.errors import UserError
 from circlemlp.figures import POINTS_SHOWN, draw_all
-from circlemlp.records import DamagedRecord, Store, plain_disk_errors
+from circlemlp.records import DamagedRecord, Store, locked, plain_disk_errors
 from circlemlp.results import Results
 from circlemlp.statistics import Interval
 
@@ -31,6 +32,8 @@ THRESHOLD = 0.95
 
 def write_report(folder: Path, title: str, results: Results, dataset: Dataset, store: Store) -> None:
     """Write report.md, report.html, metrics.json, best_cell.csv, timing.md and the figures into a folder.
+
+    All are written aside first, so that a full disk does not leave new figures beside an old report.
 
     ``store`` is where the training times are found, if they are known here.
 
@@ -44,13 +47,18 @@ def write_report(folder: Path, title: str, results: Results, dataset: Dataset, s
     comparison = compare(results.records, results.commands)
     with plain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        figures = draw_all(folder / "figures", results, comparison, dataset)
-        text = markdown(title, comparison, dataset, figures)
-        (folder / "report.md").write_text(text, encoding="utf-8")
-        (folder / "report.html").write_text(html(title, text, folder), encoding="utf-8")
-        (folder / "metrics.json").write_text(json.dumps(metrics(comparison), indent=2) + "\n")
-        (folder / "best_cell.csv").write_text(best_cell(comparison, results.curves))
-        (folder / "timing.md").write_text(timing(comparison, store), encoding="utf-8")
+        with locked(folder), tempfile.TemporaryDirectory(prefix=".aside-", dir=folder) as temporary:
+            aside = Path(temporary)
+            figures = draw_all(aside / "figures", results, comparison, dataset)
+            text = markdown(title, comparison, dataset, figures)
+            (aside / "report.md").write_text(text, encoding="utf-8")
+            (aside / "report.html").write_text(html(title, text, aside), encoding="utf-8")
+            (aside / "metrics.json").write_text(json.dumps(metrics(comparison), indent=2) + "\n")
+            (aside / "best_cell.csv").write_text(best_cell(comparison, results.curves))
+            (aside / "timing.md").write_text(timing(comparison, store), encoding="utf-8")
+            (folder / "figures").mkdir(exist_ok=True)
+            for made in (path for path in aside.rglob("*") if path.is_file()):
+                made.replace(folder / made.relative_to(aside))
 
 
 def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict[str, str]) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from circlemlp.cells import architecture
 from circlemlp.errors import UserError
-from circlemlp.records import DamagedRecord, Record, Store, plain_disk_errors
+from circlemlp.records import DamagedRecord, Record, Store, locked, plain_disk_errors
 
 RESULTS = Path("results")
 REPLICATES, CURVES = "replicates.csv", "curves.csv"
@@ -48,16 +48,21 @@ class Results:
     curves: pd.DataFrame
 
 
+def exported_folders() -> list[Path]:
+    """Return all folders of results."""
+    return sorted(path for path in RESULTS.glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
 def exported_stores() -> list[Store]:
     """Return the stores inside all folders of results."""
-    return [Store(folder) for folder in sorted(RESULTS.glob("*/records")) if folder.is_dir()]
+    return [Store(folder / "records") for folder in exported_folders()]
 
 
 def export(folder: Path, outcomes: Sequence[tuple[list[str], Record]]) -> None:
     """Write a folder of results, replacing the one that is there."""
     with plain_disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".aside-", dir=folder.parent) as aside:
+        with locked(folder.parent), tempfile.TemporaryDirectory(prefix=".aside-", dir=folder.parent) as aside:
             made = Path(aside) / folder.name
             store = Store(made / "records")
             for _, record in outcomes:

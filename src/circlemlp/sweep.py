@@ -32,8 +32,17 @@ def guarded(door: Callable[[], int]) -> int:
     """Run a door; end what the user can put right in one line and exit code 2, and Ctrl-C in one line too."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # to end is to end in order
     try:
-        return door()
+        code = door()
+        sys.stdout.flush()  # so that a full disk behind it is told here
+        return code
     except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"error: not enough memory ({first_line(error)})", file=sys.stderr)
+        return 2
+    except OSError as error:
+        sys.stdout = None  # Python would try to flush it once more
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -96,6 +105,8 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
     if command is None:
         launch()
         return 0
+    if command.exports and not command.multirun:
+        raise ConfigError("paths.results: only a sweep leaves a folder of results; add -m")
     config = _shared(command)
     announce(config)
     environment = prepare(config)
@@ -220,11 +231,13 @@ def _indexing(config: Config) -> Iterator[None]:
     if config.tracking.database is None:
         yield
         return
+    library = (str(PROJECT / "src"), os.environ.get("PYTHONPATH"))
     # A session of its own, so that Ctrl-C reaches the jobs and not the writer in the middle of a run.
     writer = subprocess.Popen(
         [sys.executable, "-m", "circlemlp.tracking", config.model_dump_json()],
         stdin=subprocess.PIPE,
         start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in library if path)},
     )
     try:
         yield

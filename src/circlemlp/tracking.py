@@ -11,7 +11,7 @@ import select
 import socket
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,18 +58,40 @@ class Index:
         self._database = Path(tracking.database).absolute()
         with self._alone():
             self._client = mlflow.MlflowClient(f"sqlite:///{self._database}")
-            experiment = self._client.get_experiment_by_name(tracking.experiment)
-            self._experiment: str = (
-                experiment.experiment_id
-                if experiment
-                else self._client.create_experiment(
-                    tracking.experiment, artifact_location=Path(tracking.artifacts).absolute().as_uri()
-                )
-            )
+            self._experiment = self._find_experiment(tracking)
 
-    def _alone(self) -> contextlib.AbstractContextManager[None]:
-        """Wait until no other process writes to this database, and keep others waiting."""
-        return locked(Path(f"{self._database}.lock"))
+    def _find_experiment(self, tracking: Tracking) -> str:
+        """Return the identifier of the experiment, after making it, or bringing a deleted one back."""
+        found = self._client.get_experiment_by_name(tracking.experiment)
+        if found is None:
+            where = Path(tracking.artifacts).absolute().as_uri()
+            made: str = self._client.create_experiment(tracking.experiment, artifact_location=where)
+            return made
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        identifier: str = found.experiment_id
+        return identifier
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process writes to this database, and keep others waiting.
+
+        Raises
+        ------
+        UserError
+            For whatever goes wrong in the block. MLflow, SQLAlchemy and Alembic have no error in common, and no
+            harm is done: the records are what counts.
+        """
+        with locked(Path(f"{self._database}.lock")):
+            try:
+                yield
+            except UserError:
+                raise
+            except Exception as error:
+                raise UserError(
+                    f"{self._database}: the index cannot be written ({type(error).__name__}: {first_line(error)}); "
+                    "it can be deleted, and is made again from the records"
+                ) from None
 
     def bring_up_to_date(self, stores: Iterable[Store]) -> int:
         """Index the records that are not indexed yet; return how many were added.
@@ -87,10 +109,12 @@ class Index:
                     if identity in indexed:
                         continue
                     try:
-                        self._add(store.load(identity))
-                    except DamagedRecord as error:
+                        record = store.load(identity)
+                    except (DamagedRecord, UserError) as error:
                         print(f"not indexed: {error}", file=sys.stderr)
                         continue
+                    try:
+                        self._add(record)
                     except KeyError as error:
                         print(
                             f"not indexed: {store.path(identity)}: has no {error}, as of another version",
@@ -291,5 +315,5 @@ if __name__ == "__main__":
     os.chdir(PROJECT)
     try:
         follow(Config.model_validate_json(sys.argv[1]))
-    except Exception as failure:  # MLflow and SQLAlchemy have no common one; the records are safe in any case
-        sys.exit(f"error: the MLflow index: {type(failure).__name__}: {first_line(failure)}")
+    except UserError as error:
+        sys.exit(f"error: {error}")
