@@ -74,8 +74,8 @@ class Project:
         return {path.name for path in (self.folder / "runs").glob("?" * 64)}
 
     def states(self, done: subprocess.CompletedProcess) -> list[str]:
-        """Return what a table says of each cell that has a record: ``trained`` or ``already there``."""
-        return re.findall(r"\b[0-9a-f]{12} (trained|already there)", done.stdout)
+        """Return what a table says of each cell that has a record: ``trained`` or ``found``."""
+        return re.findall(r"\b[0-9a-f]{12} (trained|found)", done.stdout)
 
 
 @pytest.fixture

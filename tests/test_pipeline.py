@@ -90,12 +90,12 @@ def test_only_what_changed_runs_again(smoke):
 
     smoke.edit("conf/model/mlp_64.yaml", "[64]", "[48]")
     output = repro(smoke)
-    assert (trained(output), output.count(" already there")) == (3, 3)
+    assert (trained(output), output.count(" found")) == (3, 3)
     assert "2-48-1" in (smoke.folder / "reports/report.md").read_text()
 
     smoke.edit("conf/experiment/smoke.yaml", "0.001,0.01,0.1", "0.001,0.01,0.1,0.2")
     output = repro(smoke)
-    assert (trained(output), output.count(" already there")) == (2, 6)
+    assert (trained(output), output.count(" found")) == (2, 6)
 
     smoke.edit("conf/model/mlp_64.yaml", "[48]", "[64]")
     smoke.edit("conf/experiment/smoke.yaml", "0.001,0.01,0.1,0.2", "0.001,0.01,0.1")
@@ -113,12 +113,12 @@ def test_the_pipeline_and_a_sweep_by_hand_share_their_cells(smoke):
     shutil.rmtree(smoke.folder / "runs")
     smoke.edit("conf/model/mlp_64.yaml", "[64]", "[48]")
     output = repro(smoke)
-    assert (trained(output), output.count(" already there")) == (3, 3)
+    assert (trained(output), output.count(" found")) == (3, 3)
     smoke.edit("conf/model/mlp_64.yaml", "[48]", "[64]")
     assert trained(repro(smoke)) == 3
     shutil.rmtree(smoke.folder / "runs")
     after = smoke.train("-m", "experiment=smoke", "tracking=none", "paths.results=null")
-    assert after.stdout.count(" already there") == 6
+    assert after.stdout.count(" found") == 6
 
 
 def test_metrics_plots_and_experiments(smoke):

@@ -38,7 +38,7 @@ def test_both_launchers_write_the_same_records_and_find_each_other_s(tiny):
     assert len(basic) == 4
 
     again = tiny.train("-m", "hydra/launcher=joblib", *GRID, *TINY)
-    assert tiny.states(again) == ["already there"] * 4
+    assert tiny.states(again) == ["found"] * 4
 
     for identity in basic:
         (tiny.folder / "runs" / identity).rename(tiny.folder / identity)
@@ -49,10 +49,10 @@ def test_both_launchers_write_the_same_records_and_find_each_other_s(tiny):
 def test_a_single_cell_meets_the_sweep_in_the_store(tiny):
     single = tiny.train("model=mlp_64", "optimizer.learning_rate=0.01", *TINY)
     assert tiny.states(single) == ["trained"]
-    assert sorted(tiny.states(tiny.train("-m", *GRID, *TINY))) == ["already there", "trained", "trained", "trained"]
+    assert sorted(tiny.states(tiny.train("-m", *GRID, *TINY))) == ["found", "trained", "trained", "trained"]
     # A cell is its values: the same sizes by another way are the same cell.
     same = tiny.train("model.hidden_layer_sizes=[64]", "optimizer.learning_rate=1e-2", *TINY)
-    assert tiny.states(same) == ["already there"]
+    assert tiny.states(same) == ["found"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_failed_cell_does_not_stop_the_others_and_is_all_that_runs_again(tiny,
     assert tiny.states(done)[:2] == ["trained", "trained"]
     assert len(tiny.records()) == 2
     failed_again = tiny.run(*limited, *arguments, code=1)
-    assert tiny.states(failed_again)[:2] == ["already there", "already there"]
+    assert tiny.states(failed_again)[:2] == ["found", "found"]
 
 
 def test_a_damaged_record_is_named_and_trained_again(tiny):
@@ -162,7 +162,7 @@ def test_a_worker_that_is_killed_does_not_stop_the_others(tiny):
 def test_a_sweep_over_other_keys_shows_them(tiny):
     done = tiny.train("-m", "training.seed=3,4", *TINY)
     assert "training.seed" in done.stdout
-    assert [line.split()[-1] for line in done.stdout.splitlines()[1:]] == ["3", "4"]
+    assert [line.split()[-1] for line in done.stdout.splitlines()[2:]] == ["3", "4"]
 
 
 def test_a_request_to_end_is_like_ctrl_c(tiny):
@@ -233,7 +233,7 @@ def test_ctrl_c_leaves_whole_records_and_the_same_command_goes_on(tiny, launcher
     assert indexed_runs(tiny) == {"FINISHED": len(done) * (1 + 2)}
 
     again = tiny.train(*arguments)
-    assert tiny.states(again).count("already there") == len(done)
+    assert tiny.states(again).count("found") == len(done)
     assert len(tiny.records()) == 12
     assert not list((tiny.folder / "runs").glob(".aside-*"))
     assert indexed_runs(tiny) == {"FINISHED": 12 * (1 + 2)}
@@ -295,7 +295,7 @@ def test_every_shipped_experiment_runs_and_reports(project, experiment):
     assert text.startswith("# ")
     # The command behind a cell finds that cell.
     command = cells[0]["command"].split()[2:]
-    assert project.states(project.train(*command, "tracking=none")) == ["already there"]
+    assert project.states(project.train(*command, "tracking=none")) == ["found"]
 
 
 def test_the_homework_prints_a_line_every_250_epochs(project):

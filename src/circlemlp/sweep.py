@@ -284,7 +284,7 @@ def _outcome(store: "Store", job: Job, cell: "Cell", present: set[str]) -> Outco
         return Outcome(job, cell, None, note["reason"] if note else "", failed=note is not None)
     except DamagedRecord as error:
         return Outcome(job, cell, None, str(error), failed=True)
-    return Outcome(job, cell, record, "already there" if cell.identity in present else "trained")
+    return Outcome(job, cell, record, "found" if cell.identity in present else "trained")
 
 
 def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: bool) -> None:
@@ -293,15 +293,16 @@ def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: 
 
     from circlemlp.cells import architecture, print_lines
 
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = Console(width=1000, highlight=False)  # tables take what they need: about 80 columns
     if print_every:
         for outcome in outcomes:
             if outcome.record:
                 console.print("\n".join(print_lines(outcome.record, print_every)))
-    table = Table("architecture", box=None, header_style="bold", pad_edge=False)
-    for heading in ("learning rate", "parameters", "time", "accuracy", "loss", "diverged"):
+    table = Table("architecture", box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("learning\nrate", "para-\nmeters", "time\n(s)", "accuracy", "loss", "diverged"):
         table.add_column(heading, justify="right")
     table.add_column("record")
+    table.add_column()
     swept = _other_axes(outcomes)
     for axis in swept:
         table.add_column(axis)
@@ -311,10 +312,9 @@ def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: 
         chosen = dict(override.split("=", 1) for override in outcome.job.overrides)
         others = [chosen[axis] for axis in swept]
         if outcome.record is None:
-            table.add_row(name, rate, "", "", "", "", "", "failed" if outcome.failed else "not trained", *others)
+            table.add_row(name, rate, *[""] * 5, "failed" if outcome.failed else "not trained", "", *others)
         else:
-            record = f"{outcome.cell.identity[:12]} {outcome.state}"
-            table.add_row(name, rate, *_numbers(outcome.record), record, *others)
+            table.add_row(name, rate, *_numbers(outcome.record), outcome.cell.identity[:12], outcome.state, *others)
     console.print(table)
     for outcome in outcomes:
         if outcome.failed:
@@ -348,7 +348,7 @@ def _numbers(record: "Record") -> tuple[str, ...]:
 
     return (
         str(summary["n_parameters"]),
-        "" if seconds is None else f"{seconds:.1f} s",
+        "" if seconds is None else f"{seconds:.1f}",
         mean("validation_accuracy"),
         mean("validation_loss"),
         f"{sum(epoch is not None for epoch in summary['diverged_at'])} of {len(summary['diverged_at'])}",
