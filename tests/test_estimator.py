@@ -318,8 +318,12 @@ def test_it_warns_of_a_batch_larger_than_the_data():
     assert_same(fitted, model(batch_size="auto").fit(X, Y))
 
 
-def test_an_input_too_large_for_float32_is_no_warning():
-    assert model().fit(X.astype(np.float32), Y).predict([[1e300, 1e300]]) in (0, 1)
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba", "decision_function"])
+def test_an_input_too_large_for_float32_is_one_error_and_no_warning(method):
+    answer = getattr(model().fit(X.astype(np.float32), Y), method)
+    assert np.isfinite(answer([[1e30, 1e30]])).all()
+    with pytest.raises(ValueError, match=r"Input X contains a value too large for dtype\('float32'\)"):
+        answer([[1e300, 1e300]])
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])

@@ -46,7 +46,7 @@ def _without_early_stopping(estimator: "MLPClassifier") -> bool:
     return True
 
 
-class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """A multi-layer perceptron for two classes, trained by backpropagation on the mean log loss.
 
     Parameters and attributes are called as in ``sklearn.neural_network.MLPClassifier`` and mean the same, but:
@@ -270,9 +270,18 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._check_divergence()
 
     def decision_function(self, X: ArrayLike) -> Floats:
-        """Return the logits of ``classes_[1]``: shape (n_samples,), in the type of the parameters."""
+        """Return the logits of ``classes_[1]``: shape (n_samples,), in the type of the parameters.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of features, or values that are not finite or too large for that type.
+        """
         check_is_fitted(self)
-        return self._logits(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
+        logits = self._logits(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
+        if np.isnan(logits).any():
+            raise ValueError(f"Input X contains a value too large for {logits.dtype!r}.")
+        return logits
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the more probable labels: shape (n_samples,)."""
