@@ -15,10 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-PEERS = {"jax": "JAX, jitted scan", "torch": "PyTorch, eager, fused Adam", "sklearn": "scikit-learn, no validation"}
+PEERS = {
+    "jax": "JAX, jitted scan",
+    "torch": "PyTorch, eager, fused Adam",
+    "sklearn": "scikit-learn",
+    "sklearn-training": "scikit-learn, no validation",
+}
 NAMES = {
     "core-portable": "this core, portable",
     "core-native": "this core, native",
+    "products-portable": "its products alone, portable",
+    "products-native": "its products alone, native",
     "plain-native": "plain NumPy, float64",
     **PEERS,
     "sgemm-portable": "",
@@ -82,16 +89,17 @@ def main() -> int:
 
 def measure(contestants: dict[str, Contestant], rounds: int, **task: Any) -> None:
     """Print a row for everyone on one task."""
-    one_at_a_time = {"sklearn", "torch", "plain-native"}
+    one_at_a_time = {"sklearn", "sklearn-training", "torch", "plain-native"}
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, contestant in contestants.items():
             if name.startswith("sgemm"):
                 milliseconds = contestant.ask({"products": PRODUCTS, "epochs": PRODUCTS, "replicates": 1})
-            elif name.startswith("plain") and task["batch_size"]:
+            elif name.startswith(("plain", "products")) and task["batch_size"]:
                 continue
             else:
-                milliseconds = contestant.ask(task | ({"replicates": 1} if name in one_at_a_time else {}))
+                own = {"replicates": 1} if name in one_at_a_time else {}
+                milliseconds = contestant.ask(task | own | {"validates": not name.endswith("training")})
             times[name].append(milliseconds)
     rates = {name: 2 * SQUARE**3 / statistics.median(times[name]) / 1e6 for name in times if name.startswith("sgemm")}
     label = "-".join(map(str, (2, *task["hidden"], 1)))

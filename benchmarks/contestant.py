@@ -3,9 +3,9 @@
 It pins itself to one core and its kernels to one mode before NumPy is imported, then reads tasks as lines of
 JSON, and answers each with the seconds one replicate takes for one epoch.
 
-All do the same work: float32 (the plain one float64), Adam, the training loss of every epoch, and, where they
-have a loop of their own, validation loss and accuracy of 2000 points after every epoch. scikit-learn's has
-none, so it is timed without: what it leaves out is its advantage.
+All do the same work: float32 (the plain one float64), Adam, the training loss of every epoch, and validation loss
+and accuracy of 2000 points after every epoch. scikit-learn's ``fit`` has no place for the latter, so it predicts those
+points once for every epoch when it has trained; it is timed without that, too.
 """
 
 import json
@@ -14,7 +14,8 @@ import runpy
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ def main(name: str, core: int) -> int:
 
 def version(name: str, mode: numerics.Mode) -> str:
     """Return what is measured, for the table's head."""
-    if name in ("sklearn", "torch", "jax"):
-        module = __import__(name)
+    if name.partition("-")[0] in ("sklearn", "torch", "jax"):
+        module = __import__(name.partition("-")[0])
         return f"{name} {module.__version__}"
     environment = numerics.read_back(mode)
     return f"{name}: BLAS {environment['blas'][0]['architecture']}, SIMD {environment['simd'][-1]}"
@@ -84,6 +85,51 @@ def core(task: Task) -> Epochs:
         for _ in range(n):
             trainer.epoch()
             trainer.validate(loss, accuracy)
+
+    return epochs
+
+
+def products(task: Task) -> Epochs:
+    """Multiply the matrices of the hidden layers as the core does in an epoch, and do nothing else."""
+    import numpy as np
+
+    from circlemlp.core.parameters import Layout, aligned_zeros
+    from circlemlp.core.tiles import Cut, input_rows
+
+    layout = Layout.of(task["hidden"])
+    features, *nodes, _ = layout.layer_sizes
+
+    @cache
+    def normal(*shape: int, place: int) -> Any:
+        array = aligned_zeros(shape, "float32")
+        array[:] = np.random.default_rng(place).standard_normal(shape)
+        return array
+
+    def of_tile(blocks: int, block: int, *, trains: bool) -> Iterator[tuple[Any, Any, Any]]:
+        x = normal(1, input_rows(features), blocks, block, place=0).swapaxes(1, 2)
+        below, transposed, fan_in = x[..., : features + 1, :], x, features
+        for layer, fan_out in enumerate(nodes, start=1):
+            h = normal(1, blocks, block, fan_out + (layer < len(nodes)), place=layer)
+            scores = h[..., :fan_out]
+            yield below.mT, normal(1, 1, fan_in + 1, fan_out, place=layer), scores
+            if trains:
+                yield transposed, scores, normal(1, blocks, transposed.shape[-2], fan_out, place=layer)
+            if trains and layer > 1:
+                yield scores, normal(1, 1, fan_out, fan_in, place=layer), below.mT[..., :fan_in]
+            below = transposed = h.mT
+            fan_in = fan_out
+
+    calls: list[tuple[Any, Any, Any]] = []
+    for n in (N_TRAIN, N_VALIDATION):
+        cut = Cut.of(layout, "float32", 1, n)
+        for start, stop in cut.tiles(n):
+            block = min(cut.block, stop - start)
+            calls += of_tile((stop - start) // block, block, trains=n == N_TRAIN)
+
+    def epochs(n: int) -> None:
+        for _ in range(n):
+            for a, b, product in calls:
+                np.matmul(a, b, out=product)
 
     return epochs
 
@@ -125,10 +171,11 @@ def plain(task: Task) -> Epochs:
 
 
 def sklearn(task: Task) -> Epochs:
+    import numpy as np
     from sklearn.neural_network import MLPClassifier
 
     points = data()
-    x = points.x_train.astype("float32")
+    x, x_validation = points.x_train.astype("float32"), points.x_validation.astype("float32")
 
     def epochs(n: int) -> None:
         model = MLPClassifier(
@@ -142,6 +189,10 @@ def sklearn(task: Task) -> Epochs:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it has not converged, and is not meant to
             model.fit(x, points.y_train)
+        for _ in range(n if task["validates"] else 0):
+            p = model.predict_proba(x_validation)[:, 1]
+            np.mean(np.log(np.where(points.y_validation, p, 1 - p)))
+            np.mean((p > 0.5) == points.y_validation)
 
     return epochs
 
@@ -265,6 +316,7 @@ def jax(task: Task) -> Epochs:
 
 CONTESTANTS: dict[str, Callable[[Task], Epochs]] = {
     "core": core,
+    "products": products,
     "sgemm": sgemm,
     "plain": plain,
     "sklearn": sklearn,

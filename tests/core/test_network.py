@@ -191,7 +191,8 @@ def test_activations_have_their_values_and_slopes(name, dtype):
         block[:] = points.reshape(shape)
         activation.forward()
         activation.slope()
-        np.testing.assert_allclose(block.ravel(), plain.SLOPES[name](exact), rtol=tolerance, atol=4 * tolerance)
+        slopes = block.ravel() / activation.unit
+        np.testing.assert_allclose(slopes, plain.SLOPES[name](exact), rtol=tolerance, atol=4 * tolerance)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -204,7 +205,7 @@ def test_slopes_of_large_scores_are_those_of_a_line(name, dtype):
         with np.errstate(over="ignore"):
             activation.forward()
             activation.slope()
-        np.testing.assert_allclose(block[1:], 0 if name == "tanh" else slope, rtol=1e-6)
+        np.testing.assert_allclose(block[1:] / activation.unit, 0 if name == "tanh" else slope, rtol=1e-6)
 
 
 def test_an_error_that_would_be_copied_is_refused():
@@ -237,10 +238,24 @@ def test_relu_at_and_around_its_kink(dtype, n):
         error = np.full(block.shape, value, dtype)
         activation.error_below(error)
         np.testing.assert_array_equal(error, np.where(active, np.dtype(dtype).type(value), 0))
-        block[:] = scores
+        block[:] = np.where(scores == tiny, activation.unit, scores)  # alone, slopes nearer than that are less than 1
         activation.forward()
         activation.slope()
-        np.testing.assert_array_equal(block, active)
+        np.testing.assert_array_equal(block / activation.unit, active)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_slopes_of_relu_are_ordered_and_become_1_far_below_any_score_that_counts(dtype):
+    scores = np.geomspace(np.finfo(dtype).smallest_subnormal, 1, 10_000, dtype=dtype)
+    block = scores.copy()
+    activation = ACTIVATIONS["relu"](block)
+    activation.forward()
+    activation.slope()
+    slopes = block / activation.unit
+    assert (np.diff(slopes) >= 0).all()
+    assert slopes[0] >= 0
+    assert (slopes[scores >= np.finfo(dtype).tiny ** 0.49] == 1).all()
+    assert (slopes <= 1).all()
 
 
 def test_rows_divide_a_block_or_are_all_of_it():

@@ -37,9 +37,12 @@ class Activation(ABC):
     ----------
     homogeneous : bool
         Whether f(c s) = c f(s) for every c > 0, and so s f'(s) = f(s).
+    unit : float
+        What stands for a slope of 1 in what ``slope`` leaves: a power of two.
     """
 
     homogeneous: ClassVar[bool]
+    unit: float = 1.0
 
     def __init__(self, scores: Floats) -> None:
         self._block = scores
@@ -50,7 +53,7 @@ class Activation(ABC):
 
     @abstractmethod
     def slope(self) -> None:
-        """Replace the activations by f'(s)."""
+        """Replace the activations by ``unit`` f'(s)."""
 
     def error_below(self, error: Floats) -> None:
         """Multiply ``error``, contiguous and of the scores' shape, by f'(s)."""
@@ -62,6 +65,10 @@ class Relu(Activation):
     """f(s) = max(s, 0), f'(s) = 1 for s > 0, else 0.
 
     f(s) > 0 exactly where s > 0, so the derivative is read off the activations.
+
+    Alone, it is min(h, unit) / unit, one pass over memory. Between 0 and ``unit``, 1e-19 in float32, that is a slope
+    between 0 and 1: so near its kink any of them serves. ``unit`` is about the root of the smallest normal number, so that it
+    and its reciprocal leave room on both sides.
 
     Where it multiplies an error, in integers: the bits of a positive float are a positive integer, those of 0
     are 0. The smaller of them and 1 is the derivative, and its product with the bits of the error keeps those
@@ -76,16 +83,16 @@ class Relu(Activation):
         self._bits = self._block.view(f"i{scores.itemsize}")
         # NumPy's maximum and minimum are vectorised over two arrays, not over an array and a scalar.
         self._zeros, self._ones = np.zeros_like(self._block[0]), np.ones_like(self._bits[0])
-        self._positive = np.empty(self._block.shape, bool)
+        self.unit = 2.0 ** (np.finfo(scores.dtype).minexp // 2)
+        self._units = np.full_like(self._zeros, self.unit)
 
     def forward(self) -> None:
         """Apply f."""
         np.maximum(self._block, self._zeros, out=self._block)
 
     def slope(self) -> None:
-        """Leave f'."""
-        np.greater(self._block, 0, out=self._positive)
-        np.copyto(self._block, self._positive)
+        """Leave ``unit`` f'."""
+        np.minimum(self._block, self._units, out=self._block)
 
     def error_below(self, error: Floats) -> None:
         """Apply f' to an error."""

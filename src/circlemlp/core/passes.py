@@ -213,9 +213,11 @@ class OneHiddenLayer(_Ends):
 
     Its error is E w', column by column, with E = f'(s) * d. So the sum over the samples can come first:
 
-        dJ/d[W b]' = G * w',  G = (d * [x 1])' f'(s).
+        dJ/d[W b]' = G * w',  G = (d * [x 1])' f'(s),
 
-    And where f is homogeneous, h = f'(s) * s, so that the top gradient is in G as well:
+    where the slopes come in some unit, and d in its reciprocal.
+
+    Where f is homogeneous, h = f'(s) * s, so that the top gradient is in G as well:
 
         dJ/dw = h' d = (f'(s) * [x 1] [W b]')' d = the column sums of [W b]' * G.
     """
@@ -248,6 +250,7 @@ class OneHiddenLayer(_Ends):
         if not self._activation.homogeneous:
             self._write_top_gradient(self._scores, d, top)
         self._write_top_bias_gradient(d, top)
+        np.multiply(d, 1 / self._activation.unit, out=d)
         np.multiply(x, d[..., np.newaxis, :], out=self._weighted)
         self._activation.slope()
         self._write_bottom_gradient(self._weighted, self._scores, bottom)
