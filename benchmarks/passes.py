@@ -62,7 +62,7 @@ def of_a_layer() -> Iterator[Pair]:
     """Yield element-wise passes."""
     import numpy as np
 
-    from circlemlp.core.activations import ACTIVATIONS
+    from circlemlp.core.activations import ACTIVATIONS, LEAST_ROW
 
     s, error = normal(1, SAMPLES // BLOCK, BLOCK, NODES), normal(1, SAMPLES // BLOCK, BLOCK, NODES)
     relu = ACTIVATIONS["relu"](s)
@@ -75,7 +75,26 @@ def of_a_layer() -> Iterator[Pair]:
         lambda: relu.error_below(error),
     )
     np.copyto(s, h)
-    yield "relu' alone: h > 0 in one go | booleans, then a copy", lambda: np.greater(s, 0, out=s), relu.slope
+    positive = np.empty(s.shape, bool)
+
+    def by_booleans() -> None:
+        np.greater(s, 0, out=positive)
+        np.copyto(s, positive)
+
+    yield "relu' alone: booleans, then a copy | min(h, unit)", by_booleans, relu.slope
+
+    row = normal(LEAST_ROW)
+
+    def against_rows(buffer: int) -> Pass:
+        def call() -> None:
+            before = np.setbufsize(buffer)
+            np.maximum(s.reshape(-1)[: 75 * LEAST_ROW].reshape(-1, LEAST_ROW), row, out=other)
+            np.setbufsize(before)
+
+        return call
+
+    other = normal(75, LEAST_ROW)
+    yield "rows of 4096 against one: NumPy's default buffers | small ones", against_rows(8192), against_rows(16)
 
     unaligned = np.empty(s.size + 16, np.float32)[1 : 1 + s.size].reshape(s.shape)
     weights, x = normal(1, 3, NODES), normal(3, SAMPLES // BLOCK, BLOCK).transpose(1, 2, 0)

@@ -66,9 +66,9 @@ class Relu(Activation):
 
     f(s) > 0 exactly where s > 0, so the derivative is read off the activations.
 
-    Alone, it is min(h, unit) / unit, one pass over memory. Between 0 and ``unit``, 1e-19 in float32, that is a slope
-    between 0 and 1: so near its kink any of them serves. ``unit`` is about the root of the smallest normal number, so that it
-    and its reciprocal leave room on both sides.
+    Alone, it is min(h, unit) / unit, one pass over memory. For scores between 0 and ``unit``, 1e-19 in float32, that is
+    a slope between 0 and 1: so near its kink any of them serves. ``unit`` is the root of the smallest normal number, so
+    that it and its reciprocal leave room on both sides.
 
     Where it multiplies an error, in integers: the bits of a positive float are a positive integer, those of 0
     are 0. The smaller of them and 1 is the derivative, and its product with the bits of the error keeps those
