@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from circlemlp.cells import Cell, Notes, run
+from circlemlp.cells import Cell, run
 from circlemlp.compose import compose_jobs
 from circlemlp.datafile import generate
 from circlemlp.errors import UserError
 from circlemlp.identity import ingredients
+from circlemlp.notes import Notes
 from circlemlp.records import Store
 from conftest import TINY
 

@@ -151,7 +151,9 @@ def test_the_experiment_of_the_pipeline_is_the_one_it_should_be():
         assert (job.config.data.n_train, job.config.data.n_validation, job.config.data.seed) == (5000, 2000, 2024)
 
 
-@pytest.mark.parametrize("group", ["data", "model", "optimizer", "training", "tracking"])
-def test_every_shipped_choice_composes(group):
-    for path in (SOURCE / "conf" / group).glob("*.yaml"):
-        assert compose_jobs([f"{group}={path.stem}"]).jobs
+CHOICES = sorted(path.relative_to(SOURCE / "conf").with_suffix("") for path in (SOURCE / "conf").rglob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_every_shipped_choice_composes(choice):
+    assert compose_jobs([f"{choice.parent}={choice.name}"]).jobs

@@ -13,7 +13,10 @@ DOCUMENTS = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE /
 
 def test_every_equation_names_a_function_and_a_test_that_exist():
     rows = re.findall(r"^\| [^|]*\| (`[^|]*) \| (`[^|]*) \|$", DERIVATION, re.M)
-    assert len(rows) >= 9
+    equations = set(re.findall(r"^> \((\d+[ab]?)\)", DERIVATION, re.M))
+    named = "\n".join(re.findall(r"^\| ([^|]*\(\d[^|]*) \| `", DERIVATION, re.M))
+    assert equations == set(re.findall(r"\((\d+[ab]?)\)", named))
+    assert len(equations) >= 10
     sources = "\n".join(path.read_text() for path in (SOURCE / "tests").rglob("test_*.py"))
     for functions, tests in rows:
         for name in re.findall(r"`([\w.]+)`", functions):

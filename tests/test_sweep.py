@@ -17,6 +17,7 @@ import pytest
 
 from conftest import SOURCE, TINY
 
+SLOW = ("training.epochs=30000", "training.replicates=2", "tracking=none")
 GRID = ("model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01")
 
 
@@ -142,9 +143,7 @@ def test_a_damaged_record_is_named_and_trained_again(tiny):
 def test_a_worker_that_is_killed_does_not_stop_the_others(tiny):
     rates = ",".join(f"{0.001 * k:.3f}" for k in range(1, 7))
     arguments = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"optimizer.learning_rate={rates}")
-    process = tiny.start(
-        "python", "pipelines/train.py", *arguments, *TINY[:3], "training.epochs=20000", "tracking=none"
-    )
+    process = tiny.start("python", "pipelines/train.py", *arguments, *TINY[:3], *SLOW)
     deadline = time.monotonic() + 120
     worker = None
     while worker is None and time.monotonic() < deadline:
@@ -157,6 +156,29 @@ def test_a_worker_that_is_killed_does_not_stop_the_others(tiny):
     assert process.returncode == 0, out + err
     assert "the launcher failed: TerminatedWorkerError" in err
     assert out.count(" trained") == len(tiny.records()) == 6
+
+
+def test_of_two_cells_whose_workers_are_killed_only_the_one_that_is_killed_alone_too_has_failed(tiny):
+    arguments = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "training.seed=1,2,3", *TINY[:3])
+    process = tiny.start("python", "pipelines/train.py", *arguments, *SLOW)
+    culprit, kills, deadline = None, 0, time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+        running = {path.stem for path in (tiny.folder / "runs/.progress").glob("?" * 64 + ".json")}
+        if culprit is None and len(running) == 2:
+            culprit = min(running)
+        if culprit in running and (worker := loky_worker(process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+            kills += 1
+            while (tiny.folder / f"runs/.progress/{culprit}.json").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, out + err
+    assert kills == 2
+    assert out.count("failed: RuntimeError: its worker was killed twice") == 1
+    assert len(tiny.records()) == 2
+    assert culprit not in tiny.records()
 
 
 def test_a_sweep_over_other_keys_shows_them(tiny):
@@ -239,6 +261,16 @@ def test_ctrl_c_leaves_whole_records_and_the_same_command_goes_on(tiny, launcher
     assert indexed_runs(tiny) == {"FINISHED": 12 * (1 + 2)}
 
 
+def test_a_damaged_record_that_is_trained_again_is_indexed(tiny):
+    arguments = ("model=mlp_64", *TINY, "training.epochs=30000")
+    tiny.train(*arguments)
+    (identity,) = tiny.records()
+    (tiny.folder / "runs" / identity / "arrays.npz").write_bytes(b"")
+    again = tiny.train(*arguments, "tracking=mlflow")
+    assert f"{identity}: the record is damaged; its cell is trained again" in again.stderr
+    assert indexed_runs(tiny) == {"FINISHED": 1 + 2}
+
+
 def indexed_runs(project):
     """Return how many MLflow runs have which status, from the database itself."""
     with sqlite3.connect(project.folder / "mlflow.db") as database:
@@ -305,6 +337,26 @@ def test_the_homework_prints_a_line_every_250_epochs(project):
     for epoch in (250, 500, 750, 1000):
         assert len(re.findall(rf"^  epoch +{epoch}  training loss 0\.\d+  validation loss", done.stdout, re.M)) == 4
     assert "2-128-64-1" in done.stdout
+
+
+def test_other_optimizers_schedules_and_stopping_go_through_sweep_report_and_index(tiny):
+    choices = ("model.activation=relu,gelu", "schedule=warmup_cosine", "early_stopping=patience", "training.epochs=200")
+    says = {
+        "adamw": ("AdamW", "optimizer.weight_decay"),
+        "sgd": ("SGD (momentum 0.9)", "optimizer.momentum"),
+    }
+    for optimizer, (words, parameter) in says.items():
+        place = (*TINY[:3], "training.replicates=2", f"paths.results=results/{optimizer}")
+        done = tiny.train("-m", f"optimizer={optimizer}", *choices, *place)
+        assert tiny.states(done) == ["trained"] * 2
+        tiny.run("python", "pipelines/report.py", *place, f"paths.reports=reports/{optimizer}")
+        text = (tiny.folder / f"reports/{optimizer}/report.md").read_text()
+        assert "2-64-1 gelu" in text
+        for word in (words, "Schedule: ", "up to 200 epochs", "cosine"):
+            assert word in text
+        with contextlib.closing(sqlite3.connect(tiny.folder / "mlflow.db")) as database:
+            found = database.execute("SELECT count(*) FROM params WHERE key = ?", (parameter,)).fetchone()
+        assert found == (2 * (1 + 2),)
 
 
 def test_other_shapes_of_data_train_too(project):

@@ -4,23 +4,15 @@ A cell is one architecture at one learning rate, trained as several replicates. 
 hand and any other launcher end here and meet in the same store, so no cell is trained twice.
 """
 
-import contextlib
-import json
-import math
-import os
 import platform
 import subprocess
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from circlemlp.config import Config
 from circlemlp.core.data import Dataset
@@ -29,12 +21,10 @@ from circlemlp.core.parameters import Layout
 from circlemlp.core.schedules import Schedule
 from circlemlp.core.training import EarlyStopping, Recipe, train
 from circlemlp.datafile import read_dataset
-from circlemlp.errors import UserError, first_line
+from circlemlp.errors import UserError
 from circlemlp.identity import identity_of, ingredients
+from circlemlp.notes import PROGRESS, Notes
 from circlemlp.records import Record, Store
-
-PROGRESS, FAILURES = ".progress", ".failures"
-SECONDS_BETWEEN_NOTES = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,12 +72,13 @@ def run(cell: Cell, store: Store) -> None:
     try:
         with store.lock(cell.identity):
             if not (store.is_good(cell.identity) or notes.failed()):
-                store.save(_train(cell, notes.progress))
+                try:
+                    store.save(_train(cell, notes.progress))
+                finally:
+                    notes.clear(PROGRESS)
     except Exception as error:  # whatever it is, the table at the end has to say it
         notes.failure(error)
         raise
-    finally:
-        notes.clear(PROGRESS)
 
 
 def recipe(config: Config) -> Recipe:
@@ -113,6 +104,7 @@ def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
     code = git_state()
     started, wall, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
     total = config.training.epochs * config.training.replicates
+    progress(0, total)
     parameters, history = train(
         cell.dataset, recipe(config), config.training.replicates, lambda done: progress(done, total)
     )
@@ -157,77 +149,3 @@ def git_state() -> dict[str, Any]:
 
     status = git("status", "--porcelain", "--untracked-files=no")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
-
-
-class Notes:
-    """What a running cell tells whoever watches: small files beside the records.
-
-    Files, so that they work alike for every launcher that shares the store's folder.
-    """
-
-    def __init__(self, store: Store, identity: str) -> None:
-        self._store = store
-        self._identity = identity
-        self._last = -math.inf
-
-    def _path(self, kind: str) -> Path:
-        return self._store.folder / kind / f"{self._identity}.json"
-
-    def progress(self, done: int, total: int) -> None:
-        """Note how many epochs of all replicates are done, now and then."""
-        now = time.monotonic()
-        if now - self._last >= SECONDS_BETWEEN_NOTES:
-            self._last = now
-            with contextlib.suppress(OSError):  # a note is not worth a cell
-                self._write(PROGRESS, {"done": done, "total": total})
-
-    def failure(self, error: Exception) -> None:
-        """Note why a cell could not be trained."""
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-        try:
-            self._write(FAILURES, {"reason": reason, "traceback": traceback.format_exc()})
-        except OSError:  # the disk may be what failed
-            print(f"error: {self._identity[:12]}: {reason}", file=sys.stderr)
-
-    def read(self, kind: str) -> dict[str, Any] | None:
-        """Return a note, or None."""
-        try:
-            content: dict[str, Any] = json.loads(self._path(kind).read_text())
-        except (OSError, ValueError):
-            return None
-        return content
-
-    def failed(self) -> bool:
-        """Say whether a failure is noted."""
-        return self._path(FAILURES).exists()
-
-    def clear(self, *kinds: str) -> None:
-        """Remove notes: all, or those of some kinds."""
-        for kind in kinds or (PROGRESS, FAILURES):
-            with contextlib.suppress(OSError):
-                self._path(kind).unlink()
-
-    def _write(self, kind: str, content: dict[str, Any]) -> None:
-        path = self._path(kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps(content))
-        aside.replace(path)
-
-
-def print_lines(record: Record, every: int) -> Iterator[str]:
-    """Yield a line for every so many epochs of a record, averaged over the replicates that did not diverge."""
-    curves = [record.arrays[name] for name in ("training_loss", "validation_loss", "validation_accuracy")]
-    epochs = curves[0].shape[1] - 1
-    yield architecture(record.ingredients["config"]["model"])
-    for epoch in sorted({*range(every, epochs + 1, every), epochs}):
-        now = [curve[:, epoch] for curve in curves]
-        alive = np.isfinite(now[0])
-        if not alive.any():
-            yield f"  epoch {epoch:5d}  every replicate has diverged"
-            continue
-        training, validation, accuracy = (float(np.mean(values[alive])) for values in now)
-        yield (
-            f"  epoch {epoch:5d}  training loss {training:.4f}  "
-            f"validation loss {validation:.4f}  validation accuracy {accuracy:.4f}"
-        )

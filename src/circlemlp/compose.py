@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -80,7 +81,9 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
     ------
     ConfigError
     """
-    parsed = get_args_parser().parse_args(list(arguments))
+    parser = get_args_parser()
+    parser.error = _refuse  # in place of several lines of usage
+    parsed = parser.parse_args(list(arguments))
     if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
         return None
     if parsed.cfg and parsed.multirun:
@@ -107,6 +110,10 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
         ValueError,
     ) as error:
         raise _in_one_line(error, parsed.overrides) from None
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(f"{message}; --help says what there is")
 
 
 def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: bool) -> CommandLine:
@@ -163,12 +170,14 @@ def _check(override: Override) -> None:
         raise ConfigError(f"{override.input_line}: a key is missing before the =")
     if override.is_interval_sweep():
         raise ConfigError(f"{override.input_line}: an interval needs a sampling sweeper; give values or range(...)")
+    if override.is_delete():
+        raise ConfigError(f"{override.input_line}: nothing can be left out; give it a value")
     if key == "hydra.mode":
         raise ConfigError("hydra.mode: add -m for a sweep, or leave it out")
     if _is_hydra(key):
         return
     choices = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
-    if choices and not override.is_delete():
+    if choices:
         value = override.value()
         wanted = value.list if isinstance(value, ChoiceSweep) else [] if override.is_sweep_override() else [value]
         for one in (getattr(item, "text", item) for item in wanted):

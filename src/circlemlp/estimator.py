@@ -280,6 +280,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         check_is_fitted(self)
         logits = self._logits(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
         if np.isnan(logits).any():
+            self._check_divergence()  # of a fit whose error was passed over
             raise ValueError(f"Input X contains a value too large for {logits.dtype!r}.")
         return logits
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from circlemlp.cells import PROGRESS, Cell, Notes
+from circlemlp.cells import Cell
 from circlemlp.core.parameters import Layout
+from circlemlp.notes import PROGRESS, Notes
 from circlemlp.records import Store
 
 SECONDS_BETWEEN_LOOKS = 0.5

@@ -4,24 +4,21 @@
 ``timing.md`` beside it.
 """
 
-import base64
 import json
 import math
-import re
 import tempfile
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markdown_it import MarkdownIt
 
 from circlemlp import wording
 from circlemlp.comparison import BestRate, CellResult, Comparison, Difference, compare
 from circlemlp.core.data import Dataset
 from circlemlp.errors import UserError
 from circlemlp.figures import POINTS_SHOWN, draw_all
+from circlemlp.page import html
 from circlemlp.records import DamagedRecord, Store, locked, plain_disk_errors
 from circlemlp.results import Results
 from circlemlp.statistics import Interval
@@ -180,14 +177,15 @@ def _above_threshold(best: Sequence[BestRate]) -> str:
         min((v for v in one.cell.record.summary["validation_accuracy"] if v is not None), default=0.0) for one in best
     ]
     above = [one.exists and value > THRESHOLD for one, value in zip(best, lowest, strict=True)]
-    scope = "at its best learning rate, in every replicate"
     if all(above):
         return (
-            f"Every architecture exceeds {THRESHOLD:.0%} validation accuracy {scope} (the lowest: {min(lowest):.4f})."
+            f"Every architecture exceeds {THRESHOLD:.0%} validation accuracy at its best learning rate, "
+            f"in every replicate (the lowest: {min(lowest):.4f})."
         )
     names = ", ".join(one.cell.architecture for one, passed in zip(best, above, strict=True) if not passed)
     return (
-        f"{sum(above)} of {len(best)} architectures exceed {THRESHOLD:.0%} validation accuracy {scope}; not: {names}."
+        f"{sum(above)} of {len(best)} architectures exceed {THRESHOLD:.0%} validation accuracy "
+        f"at their best learning rates, in every replicate; not: {names}."
     )
 
 
@@ -346,49 +344,6 @@ def timing(comparison: Comparison, store: Store) -> str:
     head = ["architecture", "learning rate", "wall s", "CPU s", "ms per epoch and replicate", "trained"]
     total = f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time."
     return f"# Training times\n\n{total}\n\n{_table(head, rows)}\n"
-
-
-def html(title: str, text: str, folder: Path) -> str:
-    """Return the report as one page that loads nothing: pictures are inside it."""
-    body = MarkdownIt("commonmark").enable("table").render(text)
-
-    def inline(found: re.Match[str]) -> str:
-        encoded = base64.b64encode((folder / found[1]).read_bytes()).decode()
-        return f'src="data:image/svg+xml;base64,{encoded}"'
-
-    body = re.sub(r'src="([^":]+\.svg)"', inline, body)
-    body = body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
-    return PAGE.format(title=escape(title), style=STYLE, body=body)
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}</main>
-</body>
-</html>
-"""
-
-STYLE = """
-:root { color-scheme: light; }
-body { margin: 0; background: #fbfbfa; color: #1f2328; font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 1rem; }
-h2 { font-size: 1.3rem; margin: 2.5rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid #dcdcd8; }
-img { display: block; max-width: 100%; height: auto; margin: 1.25rem auto; }
-.table { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid #e6e6e2; white-space: nowrap; }
-th { font-weight: 600; border-bottom-color: #b9b9b3; }
-code { font: .85em ui-monospace, monospace; }
-"""
 
 
 def _shape(data: dict[str, Any]) -> str:

@@ -10,9 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from circlemlp.errors import ConfigError, UserError, first_line
 
 if TYPE_CHECKING:  # these load NumPy, which must wait for the numeric environment to be chosen
     from circlemlp.cells import Cell
-    from circlemlp.records import Record, Store
+    from circlemlp.records import Store
 
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
@@ -110,7 +109,9 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
     config = _shared(command)
     announce(config)
     environment = prepare(config)
-    from circlemlp.cells import Cell, Notes
+    from circlemlp.cells import Cell
+    from circlemlp.notes import Notes
+    from circlemlp.outcomes import outcome_of, show
     from circlemlp.records import Store
 
     cells = {(cell := Cell.of(job.config, environment)).identity: (job, cell) for job in command.jobs}
@@ -128,9 +129,9 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
     with _indexing(config):
         if missing:
             with _noting_ctrl_c(interrupted), _watching(store, [cell for _, cell in cells.values()], present):
-                _launch_until_settled(launch, store, missing, interrupted)
-    outcomes = [_outcome(store, job, cell, present) for job, cell in cells.values()]
-    _show(outcomes, config.progress.print_every, interrupted=interrupted.is_set())
+                _launch_until_settled(launch, store, {one: cells[one][0] for one in missing}, interrupted)
+    outcomes = [outcome_of(store, job, cell, present) for job, cell in cells.values()]
+    show(outcomes, config.progress.print_every, interrupted=interrupted.is_set())
     if interrupted.is_set():
         return INTERRUPTED
     if any(outcome.record is None for outcome in outcomes):
@@ -147,37 +148,50 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
 
 
 def _launch_until_settled(
-    launch: Callable[[], None], store: "Store", identities: Set[str], interrupted: threading.Event
+    launch: Callable[[], None], store: "Store", jobs: Mapping[str, Job], interrupted: threading.Event
 ) -> None:
-    """Run the jobs until each has a record or a reason why not, or the user interrupts.
+    """Run jobs, by identity, until each has a record or a reason why not, or the user interrupts.
 
-    A worker that is killed, for want of memory say, takes its launcher and the other workers down with it. The
-    launcher is then started again for the rest; a cell that was in training both times is noted as failed.
+    A worker that is killed, for want of memory say, takes its launcher and the other workers down with it. The cells
+    that were in training then are trained again one at a time; one whose worker is killed again is noted as failed.
     """
-    from circlemlp.cells import PROGRESS, Notes
+    from circlemlp.notes import PROGRESS, Notes
+
+    notes = {identity: Notes(store, identity) for identity in jobs}
 
     def unsettled() -> set[str]:
-        return {one for one in identities if not (Notes(store, one).failed() or store.is_good(one))}
+        return {one for one in jobs if not (notes[one].failed() or store.is_good(one))}
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that an error of the launcher comes here, not to the terminal
-    suspects: set[str] = set()
-    remaining = unsettled()
-    while remaining and not interrupted.is_set():
+    def left_in_training(launch: Callable[[], None]) -> list[str]:
         try:
             launch()
         except Exception as error:  # whatever a launcher raises, the store tells what is missing
-            if interrupted.is_set():
-                return
-            print(f"the launcher failed: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
-        in_training = {one for one in remaining if Notes(store, one).read(PROGRESS)}
-        for one in in_training & suspects:
-            Notes(store, one).failure(RuntimeError("its worker was killed twice"))
-        for one in in_training:
-            Notes(store, one).clear(PROGRESS)
+            if not interrupted.is_set():
+                print(f"the launcher failed: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
+        left = sorted(one for one in unsettled() if notes[one].read(PROGRESS))
+        for one in left:
+            notes[one].clear(PROGRESS)
+        return left
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that an error of the launcher comes here, not to the terminal
+    remaining = unsettled()
+    while remaining and not interrupted.is_set():
+        for one in left_in_training(launch):
+            if not interrupted.is_set() and left_in_training(partial(_launch_one, launch, jobs[one])):
+                notes[one].failure(RuntimeError("its worker was killed twice"))
         before, remaining = remaining, unsettled()
-        if remaining == before and not in_training - suspects:  # nothing came of it, so nothing will
+        if remaining == before:  # nothing came of it, so nothing will
             break
-        suspects |= in_training
+
+
+def _launch_one(launch: Callable[[], None], job: Job) -> None:
+    """Run one job of a sweep, with the sweep's launcher."""
+    before = sys.argv
+    sys.argv = [before[0], "--multirun", *job.overrides]
+    try:
+        launch()
+    finally:
+        sys.argv = before
 
 
 @contextlib.contextmanager
@@ -260,96 +274,3 @@ def _watching(store: "Store", cells: "Sequence[Cell]", present: set[str]) -> Ite
 
     with watching(store, cells, present):
         yield
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a cell: a record and whether it was trained, or the reason there is none."""
-
-    job: Job
-    cell: "Cell"
-    record: "Record | None"
-    state: str
-    failed: bool = False
-
-
-def _outcome(store: "Store", job: Job, cell: "Cell", present: set[str]) -> Outcome:
-    from circlemlp.cells import FAILURES, Notes
-    from circlemlp.records import DamagedRecord
-
-    try:
-        record = store.load(cell.identity)
-    except KeyError:
-        note = Notes(store, cell.identity).read(FAILURES)
-        return Outcome(job, cell, None, note["reason"] if note else "", failed=note is not None)
-    except DamagedRecord as error:
-        return Outcome(job, cell, None, str(error), failed=True)
-    return Outcome(job, cell, record, "found" if cell.identity in present else "trained")
-
-
-def _show(outcomes: Sequence[Outcome], print_every: int | None, *, interrupted: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from circlemlp.cells import architecture, print_lines
-
-    console = Console(width=1000, highlight=False)  # tables take what they need: about 80 columns
-    if print_every:
-        for outcome in outcomes:
-            if outcome.record:
-                console.print("\n".join(print_lines(outcome.record, print_every)))
-    table = Table("architecture", box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("learning\nrate", "para-\nmeters", "time\n(s)", "accuracy", "loss", "diverged"):
-        table.add_column(heading, justify="right")
-    table.add_column("record")
-    table.add_column()
-    swept = _other_axes(outcomes)
-    for axis in swept:
-        table.add_column(axis)
-    for outcome in outcomes:
-        name = architecture(outcome.cell.config.model.model_dump())
-        rate = f"{outcome.cell.config.optimizer.learning_rate:g}"
-        chosen = dict(override.split("=", 1) for override in outcome.job.overrides)
-        others = [chosen[axis] for axis in swept]
-        if outcome.record is None:
-            table.add_row(name, rate, *[""] * 5, "failed" if outcome.failed else "not trained", "", *others)
-        else:
-            table.add_row(name, rate, *_numbers(outcome.record), outcome.cell.identity[:12], outcome.state, *others)
-    console.print(table)
-    for outcome in outcomes:
-        if outcome.failed:
-            name = architecture(outcome.cell.config.model.model_dump())
-            print(f"{name} at {outcome.cell.config.optimizer.learning_rate:g} failed: {outcome.state}")
-    missing = sum(outcome.record is None for outcome in outcomes)
-    done = len(outcomes) - missing
-    if interrupted:
-        console.print(f"interrupted: {done} of {len(outcomes)} cells are done; the same command goes on from here")
-    elif missing:
-        console.print(f"{missing} of {len(outcomes)} cells have no record; the same command trains only those")
-
-
-def _other_axes(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return the swept keys that the table's own columns do not show."""
-    shown = {"model", "model.hidden_layer_sizes", "optimizer.learning_rate"}
-    counts = Counter(key for outcome in outcomes for key in {tuple(o.split("=", 1)) for o in outcome.job.overrides})
-    keys = {key for key, _ in counts if key not in shown}
-    return sorted(key for key in keys if sum(one == key for one, _ in counts) > 1)
-
-
-def _numbers(record: "Record") -> tuple[str, ...]:
-    """Return a record's cells of the table: means over the replicates that did not diverge."""
-    import numpy as np
-
-    summary, seconds = record.summary, record.volatile.get("wall_seconds")
-
-    def mean(name: str) -> str:
-        values = [value for value in summary[name] if value is not None]
-        return f"{np.mean(values):.4f}" if values else ""
-
-    return (
-        str(summary["n_parameters"]),
-        "" if seconds is None else f"{seconds:.1f}",
-        mean("validation_accuracy"),
-        mean("validation_loss"),
-        f"{sum(epoch is not None for epoch in summary['diverged_at'])} of {len(summary['diverged_at'])}",
-    )

@@ -291,7 +291,7 @@ def follow(config: Config) -> None:
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0])
         present = set(store.identities())
-        if present - seen:
+        if ended or present - seen:  # at the end always, for damaged ones that were trained again
             index.bring_up_to_date([store])
             seen = present
 

@@ -4,6 +4,6 @@ The SHA-256 of this package's sources is the *code digest* of a run, so whatever
 belongs here, and whatever does not (configuration, storage, tracking, reports) belongs outside.
 
 Read it in the order of the derivation in ``docs/backpropagation.md``:
-``data``, ``parameters``, ``initialisation``, ``activations``, ``loss``, ``tiles``, ``passes``, ``network``,
-``optimizers``, ``schedules``, ``batches``, ``training``.
+``streams``, ``data``, ``parameters``, ``initialisation``, ``activations``, ``loss``, ``tiles``, ``passes``,
+``network``, ``optimizers``, ``schedules``, ``batches``, ``training``.
 """

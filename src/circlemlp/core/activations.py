@@ -56,7 +56,7 @@ class Activation(ABC):
         """Replace the activations by ``unit`` f'(s)."""
 
     def error_below(self, error: Floats) -> None:
-        """Multiply ``error``, contiguous and of the scores' shape, by f'(s)."""
+        """Multiply ``error``, contiguous and of the scores' shape, by f'(s). Here for a ``unit`` of 1."""
         self.slope()
         np.multiply(error, self._block, out=error)
 
@@ -66,9 +66,8 @@ class Relu(Activation):
 
     f(s) > 0 exactly where s > 0, so the derivative is read off the activations.
 
-    Alone, it is min(h, unit) / unit, one pass over memory. For scores between 0 and ``unit``, 1e-19 in float32, that is
-    a slope between 0 and 1: so near its kink any of them serves. ``unit`` is the root of the smallest normal number, so
-    that it and its reciprocal leave room on both sides.
+    Alone, it is min(h, unit) / unit, one pass over memory. ``unit`` is the root of the smallest normal number, 1e-19 in
+    float32 and 1e-154 in float64. For scores between 0 and ``unit`` this is too small, s / unit in place of 1.
 
     Where it multiplies an error, in integers: the bits of a positive float are a positive integer, those of 0
     are 0. The smaller of them and 1 is the derivative, and its product with the bits of the error keeps those
@@ -151,6 +150,8 @@ class Gelu(Activation):
     """
 
     C, A = math.sqrt(2 / math.pi), 0.044715
+    SATURATED = 100.0
+    """Far beyond every score whose t is not 1 or -1 in floating point, and far from where a square overflows."""
     homogeneous = False
 
     def __init__(self, scores: Floats) -> None:
@@ -175,7 +176,8 @@ class Gelu(Activation):
         slope, s, t = self._block, self._scores, self._t
         np.multiply(t, t, out=slope)
         np.subtract(1, slope, out=slope)
-        np.multiply(slope, s, out=slope)  # 0 for large s, before anything is large
+        np.clip(s, -self.SATURATED, self.SATURATED, out=s)  # where 1 - t^2 is 0, for this not to meet an infinity
+        np.multiply(slope, s, out=slope)
         np.multiply(s, s, out=s)
         np.multiply(s, 3 * self.C * self.A, out=s)
         np.add(s, self.C, out=s)  # the derivative of tanh's argument

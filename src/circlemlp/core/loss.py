@@ -81,7 +81,7 @@ class LossSum:
         Parameters
         ----------
         logits : ndarray of shape (replicates, columns)
-        signs : ndarray of shape (columns,) or (replicates, columns)
+        signs : ndarray of shape (1 or replicates, columns)
             The labels as 2y - 1.
         """
         place = slice(logits.shape[1])
@@ -102,7 +102,7 @@ class LossSum:
         ----------
         logits : ndarray of shape (replicates, columns)
             Used up.
-        signs : ndarray of shape (columns,) or (replicates, columns)
+        signs : ndarray of shape (1 or replicates, columns)
             The labels as 2y - 1.
         """
         place = slice(logits.shape[1])

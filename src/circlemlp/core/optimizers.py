@@ -1,8 +1,8 @@
 """Optimizers: functions of a gradient and an explicit state.
 
-An optimizer holds what is chosen. ``start`` makes the state of one training, ``step`` takes gradient, state and
-parameters from one step to the next, in place and with nothing hidden: the same three arrays and the same
-number of steps give the same result. Everything is element by element on flat buffers.
+An optimizer holds what is chosen and never changes. ``State.of`` makes the state of one training, ``step`` takes state
+and parameters from one step to the next, in place and with nothing hidden: equal states, gradients and parameters give
+equal results. Everything is element by element on flat buffers.
 """
 
 import math

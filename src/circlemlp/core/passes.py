@@ -66,7 +66,7 @@ class Passes(Protocol):
     Attributes
     ----------
     top_error : ndarray of shape (replicates, blocks, samples)
-        d = delta^L = dJ/ds, for the caller to write before ``backward``.
+        d = delta^L = dJ/ds, for the caller to write before ``backward``, which uses it up.
     """
 
     top_error: Floats
@@ -215,7 +215,8 @@ class OneHiddenLayer(_Ends):
 
         dJ/d[W b]' = G * w',  G = (d * [x 1])' f'(s),
 
-    where the slopes come in some unit, and d in its reciprocal.
+    where the slopes come in some unit, and d in its reciprocal. In the ReLU's, |d| |x| may be up to 1e19 in float32 and
+    1e154 in float64.
 
     Where f is homogeneous, h = f'(s) * s, so that the top gradient is in G as well:
 

@@ -86,8 +86,8 @@ class History:
     diverged_at : ndarray of shape (replicates,), int64
         The epoch whose loss was the first not to be finite, or -1. From that row on, the curves are NaN.
     stopped_at : ndarray of shape (replicates,), int64
-        The epoch after which early stopping ended the training, or -1. From that row on, the curves are
-        those of the parameters taken back.
+        The epoch after which early stopping ended the training, or -1. From that row on, the curves keep the values
+        of the epoch whose parameters were taken back.
     """
 
     training_loss: NDArray[np.float64]
