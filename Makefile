@@ -33,9 +33,6 @@ verify: .venv/.installed ## check every record and result against its digests, a
 
 bench: .venv/.installed ## time an epoch of the core beside JAX, PyTorch, scikit-learn and plain NumPy, on one core
 	python benchmarks/bench.py
-	python benchmarks/scale.py
-	python benchmarks/passes.py portable
-	python benchmarks/passes.py native
 
 mutants: .venv/.installed ## change the core in every small way and count which changes the tests notice (a quarter of an hour)
 	$(INSTALL) $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['mutants'])")

@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from contestant import N_TRAIN, N_VALIDATION, SQUARE
+
 PEERS = {
     "jax": "JAX, jitted scan",
     "torch": "PyTorch, eager, fused Adam",
@@ -33,7 +35,7 @@ NAMES = {
 }
 ARCHITECTURES = ((64,), (128,), (64, 32), (128, 64))
 BATCH_SIZES = (32, 128, 512)
-N_TRAIN, N_VALIDATION, SQUARE, PRODUCTS = 5000, 2000, 1024, 4
+PRODUCTS = 4  # of sgemm, at a time
 
 
 class Contestant:
@@ -74,6 +76,7 @@ def main() -> int:
     for name in [name for name, contestant in contestants.items() if contestant.version.startswith("missing")]:
         print(f"not measured: {NAMES[name]} ({contestants.pop(name).version}); `make peers` installs it")
     print("; ".join(contestant.version for contestant in contestants.values()))
+    print(f"{'':28} {'median ms':>9} {'spread':>15} {'GFLOP/s':>8} {'of sgemm':>8} {'÷ portable':>10} {'÷ native':>9}")
     try:
         if arguments.batches in ("full", "both"):
             for hidden in ARCHITECTURES:
@@ -94,7 +97,7 @@ def measure(contestants: dict[str, Contestant], rounds: int, **task: Any) -> Non
     for _ in range(rounds):
         for name, contestant in contestants.items():
             if name.startswith("sgemm"):
-                milliseconds = contestant.ask({"products": PRODUCTS, "epochs": PRODUCTS, "replicates": 1})
+                milliseconds = contestant.ask({"epochs": PRODUCTS, "replicates": 1})
             elif name.startswith(("plain", "products")) and task["batch_size"]:
                 continue
             else:
@@ -104,10 +107,7 @@ def measure(contestants: dict[str, Contestant], rounds: int, **task: Any) -> Non
     rates = {name: 2 * SQUARE**3 / statistics.median(times[name]) / 1e6 for name in times if name.startswith("sgemm")}
     label = "-".join(map(str, (2, *task["hidden"], 1)))
     batch = "full batch" if task["batch_size"] is None else f"batches of {task['batch_size']}, ten replicates, each"
-    print(f"\n{label}, {batch}; sgemm: " + ", ".join(f"{name[6:]} {rate:.0f} GFLOP/s" for name, rate in rates.items()))
-    print(
-        f"  {'':28} {'median ms':>9} {'spread':>15} {'GFLOP/s':>8} {'of sgemm':>8} {'÷ portable':>10} {'÷ native':>9}"
-    )
+    print(f"{label}, {batch}; sgemm: " + ", ".join(f"{name[6:]} {rate:.0f} GFLOP/s" for name, rate in rates.items()))
     for name, values in times.items():
         if name.startswith("sgemm") or not values:
             continue
@@ -120,7 +120,7 @@ def measure(contestants: dict[str, Contestant], rounds: int, **task: Any) -> Non
         ]
         spread = f"{min(values):.3f}-{max(values):.3f}"
         print(
-            f"  {NAMES[name]:28} {median:9.3f} {spread:>15} {gflops:8.1f} {gflops / rates[f'sgemm-{mode}']:8.2f} "
+            f"  {NAMES[name]:26} {median:9.3f} {spread:>15} {gflops:8.1f} {gflops / rates[f'sgemm-{mode}']:8.2f} "
             f"{ratios[0]:>10} {ratios[1]:>9}",
             flush=True,
         )
