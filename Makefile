@@ -7,10 +7,12 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro ui test lint verify bench mutants peers lock clean
+.PHONY: help install repro ui test lint verify bench mutants peers lock clean
 
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/.installed ## build .venv from requirements.lock, as every other command does when it has to
 
 repro: .venv/.installed ## generate the data, train what is missing, write reports/report.md and report.html
 	dvc repro
@@ -47,8 +49,8 @@ lock: .venv/.installed ## choose the newest allowed versions of all packages and
 	uv pip compile pyproject.toml --group dev --universal --fork-strategy fewest --python-version 3.11 --no-strip-extras \
 		--generate-hashes --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
 
-clean: ## remove the environment, the records, the index and the logs; keep what is committed
-	rm -rf .venv mutants runs mlflow.db* mlartifacts logs
+clean: ## remove the environment and all that running leaves: data, records, results, index, logs; keep what is committed
+	rm -rf .venv mutants runs results/*/ data/*.npz mlflow.db* mlartifacts logs dvc_plots
 
 # The stamp is written last, so that an installation that was cut short is not taken for a whole one.
 # setuptools comes first, at its locked version, because one package has no wheel and is built with it.

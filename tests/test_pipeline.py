@@ -126,7 +126,8 @@ def test_metrics_plots_and_experiments(smoke):
     smoke.commit()
     shown = json.loads(smoke.run("dvc", "metrics", "show", "--json").stdout)
     metrics = shown[""]["data"]["reports/metrics.json"]["data"]
-    assert set(metrics) == {"2-64-1", "2-64-32-1"}
+    assert set(metrics) == {"best", "2-64-1", "2-64-32-1"}
+    assert metrics["best"] == min((metrics["2-64-1"], metrics["2-64-32-1"]), key=lambda one: one["validation_loss"])
     smoke.run("dvc", "plots", "show", "--out", "plots")
     page = (smoke.folder / "plots/index.html").read_text()
     assert "boundaries.svg" in page
@@ -139,6 +140,7 @@ def test_metrics_plots_and_experiments(smoke):
     assert changed == {"hidden_layer_sizes": [32], "activation": "relu"}
     changes = json.loads(smoke.run("dvc", "metrics", "diff", "--json").stdout)
     assert "2-32-1" in json.dumps(changes)
+    assert "diff" in json.dumps(changes[""]["data"] if "" in changes else changes["diff"])
     smoke.run("dvc", "plots", "diff", "--out", "plots")
     assert "workspace" in (smoke.folder / "plots/index.html").read_text()
     assert "conf/model/mlp_64.yaml" in smoke.run("dvc", "exp", "show", "--json").stdout
@@ -183,7 +185,7 @@ def test_the_index_is_served_on_the_loopback_interface_and_rebuilt_from_results_
         page, runs = wait_for(port), search(port)
         assert "MLflow" in page
         assert len(runs) == 6 * (1 + 3)
-        assert "2-64-32-1 lr 0.01, full batch, 60 epochs" in {run["info"]["run_name"] for run in runs}
+        assert "2-64-32-1 lr 0.01 x 3, 60 epochs, full batch of 400" in {run["info"]["run_name"] for run in runs}
         assert listening_addresses(port) == {"127.0.0.1"}
     finally:
         os.killpg(server.pid, 15)

@@ -60,7 +60,10 @@ def test_a_single_cell_meets_the_sweep_in_the_store(tiny):
     ("override", "says"),
     [
         ("optimizer.learning_rate=-1", "error: optimizer.learning_rate=-1: must be a number above 0 and at most 10\n"),
-        ("model.hidden_layer_sizes=[64,0]", "error: model.hidden_layer_sizes[1]=0: must be a list of one or more"),
+        (
+            "model.hidden_layer_sizes=[64,0]",
+            "error: model.hidden_layer_sizes[1]=0: must be a whole number at least 1 and at most 65_536",
+        ),
         ("trainng.epochs=5", "error: trainng.epochs=5: there is no such key; the nearest known key is training.epochs"),
     ],
 )
@@ -90,7 +93,8 @@ def test_missing_data_is_one_line_that_names_the_remedy(project):
     done = project.train(code=2)
     assert done.stderr == (
         "error: data/quarter_circle.npz: there is no such data file; "
-        "make it with: python pipelines/generate.py data=quarter_circle data.file=data/quarter_circle.npz\n"
+        "make it with: python pipelines/generate.py data=quarter_circle data.file=data/quarter_circle.npz "
+        "data.n_train=5000 data.n_validation=2000 data.label_noise=0.0 data.seed=2024 data.radius=1.0\n"
     )
     assert not (project.folder / "runs").exists()
 
@@ -111,9 +115,12 @@ def test_a_corrupt_data_file_is_one_line(tiny):
         assert done.stderr.count("\n") == 1
 
 
-def test_data_of_another_configuration_are_refused(tiny):
-    done = tiny.train(*TINY, "data.label_noise=0.1", code=2)
+def test_data_of_another_configuration_are_refused_and_the_remedy_works(tiny):
+    done = tiny.train("data=rings", *TINY, "data.label_noise=0.1", code=2)
     assert "holds data.label_noise=0.0, the configuration says 0.1" in done.stderr
+    (remedy,) = re.findall(r"make it with: (python .*) \(and", done.stderr)
+    tiny.run(*remedy.split())
+    assert tiny.states(tiny.train("data=rings", *TINY, "data.label_noise=0.1")) == ["trained"]
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])

@@ -48,18 +48,18 @@ def test_a_cell_is_a_run_with_a_child_for_every_replicate(place):
     client, cells, replicates = runs_of(tracking)
     assert {run.data.tags[IDENTITY] for run in cells} == set(store.identities())
     assert sorted(run.info.run_name for run in cells) == [
-        "2-4-1 lr 0.01, full batch, 6 epochs",
-        "2-4-1 lr 0.1, full batch, 6 epochs",
-        "2-6-3-1 lr 0.01, full batch, 6 epochs",
-        "2-6-3-1 lr 0.03, full batch, 6 epochs",
-        "2-6-3-1 lr 0.1, full batch, 6 epochs",
+        "2-4-1 lr 0.01 x 3, 6 epochs, full batch of 40",
+        "2-4-1 lr 0.1 x 3, 6 epochs, full batch of 40",
+        "2-6-3-1 lr 0.01 x 3, 6 epochs, full batch of 40",
+        "2-6-3-1 lr 0.03 x 3, 6 epochs, full batch of 40",
+        "2-6-3-1 lr 0.1 x 3, 6 epochs, full batch of 40",
     ]
     for cell in cells:
         own = [run for run in replicates if run.data.tags["mlflow.parentRunId"] == cell.info.run_id]
-        assert sorted(run.info.run_name for run in own) == [f"{cell.info.run_name}, replicate {r}" for r in range(3)]
+        assert sorted(run.info.run_name for run in own) == [f"replicate {r} of {cell.info.run_name}" for r in range(3)]
         assert [file.path for file in client.list_artifacts(cell.info.run_id)] == ["boundary.png"]
         assert cell.data.params["architecture"] == cell.info.run_name.split()[0]
-        assert cell.data.params["optimizer.learning_rate"] == cell.info.run_name.split(",")[0].split()[-1]
+        assert cell.data.params["optimizer.learning_rate"] == cell.info.run_name.split()[2]
         assert len(cell.data.tags["circlemlp.data_digest"]) == 64
         assert cell.data.tags["mlflow.source.git.commit"] == "abc"
         assert cell.data.tags["circlemlp.dirty"] == "False"

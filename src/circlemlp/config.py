@@ -296,4 +296,5 @@ def _explain(error: ValidationError) -> str:
     if key not in known_keys():
         return f"{key}={_show(first['input'])}: must be a section of keys"
     item = "".join(f"[{part}]" for part in path if isinstance(part, int))
-    return f"{key}{item}={_show(first['input'])}: must be {allowed(key)}"
+    may_be = allowed(key).rpartition("each of them ")[2] if item else allowed(key)
+    return f"{key}{item}={_show(first['input'])}: must be {may_be}"

@@ -70,7 +70,9 @@ def read_dataset(config: Data) -> Dataset:
         If it is missing, damaged, or another data set.
     """
     path = Path(config.file)
-    remedy = f"make it with: python pipelines/generate.py data={config.shape} data.file={path}"
+    settings = {key: value for key, value in config.model_dump().items() if key != "shape"}
+    wanted = " ".join(f"data.{key}={value}" for key, value in settings.items())
+    remedy = f"make it with: python pipelines/generate.py data={config.shape} {wanted}"
     if not path.exists():
         raise UserError(f"{path}: there is no such data file; {remedy}")
     try:
@@ -86,6 +88,6 @@ def read_dataset(config: Data) -> Dataset:
         if described.get(key) != value:
             raise UserError(
                 f"{path}: holds data.{key}={described.get(key)}, the configuration says {value}; {remedy} "
-                f"data.{key}={value} (and give another data.file to keep both)"
+                "(and give another data.file to keep both)"
             )
     return dataset

@@ -434,7 +434,7 @@ def _two_classes(labels: ArrayLike) -> NDArray[Any]:
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
     classes = np.unique(labels)
     if len(classes) < 2:
-        raise ValueError(f"Two classes are needed, but there is only one class: {classes[0]!r}.")
+        raise ValueError(f"Two classes are needed, but there is only one class: {classes[0]}.")
     return classes
 
 

@@ -34,6 +34,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid #e6e6e2; white-space: nowrap; }
 th { font-weight: 600; border-bottom-color: #b9b9b3; }
 code { font: .85em ui-monospace, monospace; }
+td code { white-space: normal; overflow-wrap: anywhere; }
 """
 
 

@@ -60,6 +60,7 @@ def write_report(folder: Path, title: str, results: Results, dataset: Dataset, s
 
 def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict[str, str]) -> str:
     """Return the report as Markdown."""
+    single = all(cell.replicates == 1 for cell in comparison.cells)
 
     def figure(name: str) -> str:
         return f"![{figures[name]}](figures/{name})"
@@ -70,7 +71,8 @@ def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict
         "## What the numbers support",
         "\n".join(f"- {sentence}" for sentence in findings(comparison, dataset)),
         figure("boundaries.svg"),
-        "Each panel is the replicate with the median validation loss. Colour is p(y = 1 | x); the points are the "
+        ("" if single else "Each panel is the replicate with the median validation loss. ")
+        + "Colour is p(y = 1 | x); the points are the "
         f"first {min(POINTS_SHOWN, len(dataset.y_validation))} validation points, by their label.",
         "## Each architecture at its best learning rate",
         "The best learning rate is the one with the lowest mean validation loss; a cell with a diverged replicate "
@@ -78,13 +80,14 @@ def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict
         best_table(comparison.best),
         "## Learning rates",
         figure("learning_rates.svg"),
-        "Lines are means over replicates; bands reach from the lowest to the highest.",
+        *([] if single else ["Lines are means over replicates; bands reach from the lowest to the highest."]),
         figure("heatmap.svg"),
         "Framed: the best learning rate of each architecture.",
         "## Loss curves",
         figure("loss_curves.svg"),
-        "Each architecture at its best learning rate: mean over replicates and band from the lowest to the highest. "
-        + "Epoch 0 is before training; about a hundred epochs are drawn.",
+        "Each architecture at its best learning rate"
+        + ("" if single else ": mean over replicates and band from the lowest to the highest")
+        + ". Epoch 0 is before training; at most 101 epochs are drawn.",
         "## Differences between architectures",
         *differences(comparison),
         "## Every cell",
@@ -241,7 +244,8 @@ def differences(comparison: Comparison) -> list[str]:
         for one in comparison.differences
     ]
     return [
-        "Differences of validation loss, replicate by replicate (a replicate's number fixes its random streams), with "
+        "Differences of validation loss, each architecture at its best learning rate, replicate by replicate "
+        "(a replicate's number fixes its random streams), with "
         f"intervals that hold together at 95 % (Bonferroni over {_count(len(rows), 'pair')}).",
         _table(["architectures", "difference of validation loss", "verdict"], rows),
     ]
@@ -299,15 +303,17 @@ def interval_note(comparison: Comparison) -> str:
 
 
 def metrics(comparison: Comparison) -> dict[str, Any]:
-    """Return the numbers that ``dvc metrics`` shows: each architecture at its best learning rate."""
-    return {
-        one.cell.architecture: {
+    """Return what ``dvc metrics`` shows: each architecture at its best learning rate, and the best of these."""
+
+    def numbers(one: BestRate) -> dict[str, float | None]:
+        return {
             "best_learning_rate": one.cell.learning_rate if one.exists else None,
             "validation_accuracy": one.cell.accuracy.mean if one.exists else None,
             "validation_loss": one.cell.loss.mean if one.exists else None,
         }
-        for one in comparison.best
-    }
+
+    best = min(comparison.best, key=lambda one: one.cell.ranking_loss)
+    return {"best": numbers(best)} | {one.cell.architecture: numbers(one) for one in comparison.best}
 
 
 def best_cell(comparison: Comparison, curves: pd.DataFrame) -> str:

@@ -85,7 +85,7 @@ def read(folder: Path) -> Results:
     UserError
         If it is missing or damaged.
     """
-    remedy = "make it with: dvc repro, or: python pipelines/train.py -m experiment=..."
+    remedy = "make them with: dvc repro, or: python pipelines/train.py -m experiment=..."
     try:
         cells = json.loads((folder / "cells.json").read_text())
         if not (isinstance(cells, list) and cells):

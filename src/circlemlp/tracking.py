@@ -29,6 +29,7 @@ from circlemlp.records import DamagedRecord, Record, Store, locked
 from circlemlp.results import exported_stores, kept_epochs
 
 IDENTITY, KIND = "circlemlp.identity", "circlemlp.kind"
+TAGS = {"mlflow.experimentKind": "custom_model_development"}  # so that the UI opens on runs, not on traces of a chat
 SECONDS_BETWEEN_LOOKS = 1.0
 CURVES = ("training_loss", "validation_loss", "validation_accuracy")
 
@@ -65,7 +66,7 @@ class Index:
         found = self._client.get_experiment_by_name(tracking.experiment)
         if found is None:
             where = Path(tracking.artifacts).absolute().as_uri()
-            made: str = self._client.create_experiment(tracking.experiment, artifact_location=where)
+            made: str = self._client.create_experiment(tracking.experiment, artifact_location=where, tags=TAGS)
             return made
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
@@ -202,7 +203,7 @@ class _Run:
     def of_replicate(cls, record: Record, replicate: int, points: int) -> "_Run":
         config = record.ingredients["config"]
         curves = {name: record.arrays[name][replicate] for name in CURVES}
-        run = cls._of(record, f"{_cell_name(config)}, replicate {replicate}", curves, points)
+        run = cls._of(record, f"replicate {replicate} of {_cell_name(config)}", curves, points)
         run.tags[KIND] = "replicate"
         run.parameters["replicate"] = replicate
         diverged_at = record.summary["diverged_at"][replicate]
@@ -240,16 +241,17 @@ class _Run:
 
 
 def _cell_name(config: dict[str, Any]) -> str:
-    """Say what a person looks for: ``2-64-1 lr 0.01, full batch, 1000 epochs``."""
-    training, shape = config["training"], config["data"]["shape"]
-    batch = "full batch" if training["batch_size"] is None else f"batch {training['batch_size']}"
+    """Say what a person looks for: ``2-64-1 lr 0.01 x 10, 1000 epochs, full batch of 5000``."""
+    training, data = config["training"], config["data"]
+    batch = "full batch" if training["batch_size"] is None else f"batches of {training['batch_size']}"
     parts = [
-        f"{architecture(config['model'])} lr {config['optimizer']['learning_rate']:g}",
-        batch,
+        f"{architecture(config['model'])} lr {config['optimizer']['learning_rate']:g} x {training['replicates']}",
         f"{training['epochs']} epochs",
+        f"{batch} of {data['n_train']}",
         *([] if config["optimizer"]["name"] == "adam" else [wording.NAMES[config["optimizer"]["name"]]]),
         *(text for text in (wording.schedule(config), _stops(config)) if text),
-        *([] if shape == "quarter_circle" else [shape]),
+        *([] if data["shape"] == "quarter_circle" else [data["shape"]]),
+        *([f"label noise {data['label_noise']:g}"] if data["label_noise"] else []),
         *([] if training["dtype"] == "float32" else [training["dtype"]]),
         *([] if training["seed"] == 0 else [f"seed {training['seed']}"]),
     ]
@@ -306,7 +308,8 @@ def serve(tracking: Tracking) -> None:
             probe.bind(("127.0.0.1", tracking.port))
         except OSError as error:
             raise UserError(f"tracking.port={tracking.port}: {error.strerror}; choose another") from None
-    where = ["--host", "127.0.0.1", "--port", str(tracking.port)]
+    os.environ["PYTHONWARNINGS"] = "ignore"  # the server's own, which would bury its address
+    where = ["--host", "127.0.0.1", "--port", str(tracking.port), "--workers", "1"]
     print(f"http://127.0.0.1:{tracking.port}", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *where])
 
