@@ -25,10 +25,11 @@ def main() -> int:
     prepare(config)
     from circlemlp.tracking import Index, all_stores, serve
 
-    added = Index(config.tracking).bring_up_to_date(all_stores(config))
+    index = Index(config.tracking)
+    added = index.bring_up_to_date(all_stores(config))
     print(f"{config.tracking.database}: {added} cells added", flush=True)
     if arguments.serve:
-        serve(config.tracking)
+        serve(index, config.tracking.port)
     return 0
 
 

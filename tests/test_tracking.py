@@ -163,7 +163,7 @@ def test_a_port_that_is_taken_is_one_line(place):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"tracking.port={port}: .*in use; choose another"):
-            serve(tracking.model_copy(update={"port": port}))
+            serve(Index(tracking), port)
 
 
 def test_a_database_that_cannot_be_written_is_one_line(place, tmp_path):

@@ -29,7 +29,6 @@ from circlemlp.records import DamagedRecord, Record, Store, locked
 from circlemlp.results import exported_stores, kept_epochs
 
 IDENTITY, KIND = "circlemlp.identity", "circlemlp.kind"
-TAGS = {"mlflow.experimentKind": "custom_model_development"}  # so that the UI opens on runs, not on traces of a chat
 SECONDS_BETWEEN_LOOKS = 1.0
 CURVES = ("training_loss", "validation_loss", "validation_accuracy")
 
@@ -41,6 +40,12 @@ class Index:
     ----------
     tracking : Tracking
         With a database. It is made, with its experiment, if it is not there.
+
+    Attributes
+    ----------
+    uri : str
+        Of the database.
+    experiment_id : str
     """
 
     def __init__(self, tracking: Tracking) -> None:
@@ -57,16 +62,17 @@ class Index:
         self._mlflow = mlflow
         self._points = tracking.curve_points
         self._database = Path(tracking.database).absolute()
+        self.uri = f"sqlite:///{self._database}"
         with self._alone():
-            self._client = mlflow.MlflowClient(f"sqlite:///{self._database}")
-            self._experiment = self._find_experiment(tracking)
+            self._client = mlflow.MlflowClient(self.uri)
+            self.experiment_id = self._find_experiment(tracking)
 
     def _find_experiment(self, tracking: Tracking) -> str:
         """Return the identifier of the experiment, after making it, or bringing a deleted one back."""
         found = self._client.get_experiment_by_name(tracking.experiment)
         if found is None:
             where = Path(tracking.artifacts).absolute().as_uri()
-            made: str = self._client.create_experiment(tracking.experiment, artifact_location=where, tags=TAGS)
+            made: str = self._client.create_experiment(tracking.experiment, artifact_location=where)
             return made
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
@@ -137,7 +143,7 @@ class Index:
     def _search(self, condition: str) -> list[Any]:
         found, token = [], None
         while True:
-            page = self._client.search_runs([self._experiment], condition, max_results=1000, page_token=token)
+            page = self._client.search_runs([self.experiment_id], condition, max_results=1000, page_token=token)
             found.extend(page)
             token = page.token
             if not token:
@@ -159,7 +165,7 @@ class Index:
 
     def _begin(self, run: "_Run") -> str:
         info = self._client.create_run(
-            self._experiment, start_time=run.started_ms, tags=run.tags, run_name=run.name
+            self.experiment_id, start_time=run.started_ms, tags=run.tags, run_name=run.name
         ).info
         entities = self._mlflow.entities
         self._client.log_batch(
@@ -298,20 +304,19 @@ def follow(config: Config) -> None:
             seen = present
 
 
-def serve(tracking: Tracking) -> None:
+def serve(index: Index, port: int) -> None:
     """Become the MLflow server, on the loopback interface alone."""
-    assert tracking.database is not None
-    uri = f"sqlite:///{Path(tracking.database).absolute()}"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", tracking.port))
+            probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise UserError(f"tracking.port={tracking.port}: {error.strerror}; choose another") from None
+            raise UserError(f"tracking.port={port}: {error.strerror}; choose another") from None
     os.environ["PYTHONWARNINGS"] = "ignore"  # the server's own, which would bury its address
-    where = ["--host", "127.0.0.1", "--port", str(tracking.port), "--workers", "1"]
-    print(f"http://127.0.0.1:{tracking.port}", flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *where])
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # Without the workflow, MLflow opens on traces of chats.
+    print(f"http://127.0.0.1:{port}/#/experiments/{index.experiment_id}?workflowType=machine_learning", flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", index.uri, *where])
 
 
 if __name__ == "__main__":
