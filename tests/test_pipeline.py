@@ -140,7 +140,8 @@ def test_metrics_plots_and_experiments(smoke):
     assert changed == {"hidden_layer_sizes": [32], "activation": "relu"}
     changes = json.loads(smoke.run("dvc", "metrics", "diff", "--json").stdout)
     assert "2-32-1" in json.dumps(changes)
-    assert "diff" in json.dumps(changes[""]["data"] if "" in changes else changes["diff"])
+    everything = json.loads(smoke.run("dvc", "metrics", "diff", "--all", "--json").stdout)["reports/metrics.json"]
+    assert everything["best.validation_loss"]["old"] == metrics["best"]["validation_loss"]
     smoke.run("dvc", "plots", "diff", "--out", "plots")
     assert "workspace" in (smoke.folder / "plots/index.html").read_text()
     assert "conf/model/mlp_64.yaml" in smoke.run("dvc", "exp", "show", "--json").stdout
