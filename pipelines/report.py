@@ -23,6 +23,8 @@ def main() -> int:
     if command is None:
         explain()
         return 0
+    if command.multirun:
+        raise ConfigError("-m: a report is of one folder of results; leave it out")
     config = command.jobs[0].config
     if config.paths.results is None:
         raise ConfigError("paths.results=null: a report needs a folder of results; choose an experiment")

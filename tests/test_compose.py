@@ -120,6 +120,16 @@ def test_an_error_names_the_key(typed, says):
     assert error_of("-m", typed).startswith(says)
 
 
+def test_only_an_experiment_as_shipped_exports_its_results():
+    def exports(*arguments):
+        return compose_jobs(["-m", "experiment=smoke", *arguments]).exports
+
+    assert exports("tracking=none", "hydra/launcher=basic")
+    assert not exports("training.epochs=5")
+    assert not exports("hydra.sweeper.params.model=mlp_64")
+    assert exports("training.epochs=5", "paths.results=results/mine")
+
+
 def test_a_sweep_is_the_product_of_its_axes():
     command = compose_jobs(["-m", "model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01"])
     assert [(tuple(j.config.model.hidden_layer_sizes), j.config.optimizer.learning_rate) for j in command.jobs] == [

@@ -89,6 +89,12 @@ def test_a_full_disk_behind_the_output_is_one_line(tiny, script):
     assert done.stderr == "error: [Errno 28] No space left on device\n"
 
 
+def test_results_are_there_even_if_nobody_reads_the_table(tiny):
+    command = f"python pipelines/train.py -m {' '.join(TINY)} paths.results=results/mine > /dev/full"
+    tiny.run("bash", "-c", command, code=2)
+    assert (tiny.folder / "results/mine/cells.json").is_file()
+
+
 def test_missing_data_is_one_line_that_names_the_remedy(project):
     done = project.train(code=2)
     assert done.stderr == (

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib as mpl
 import mlflow
 import numpy as np
 import pytest
@@ -178,6 +179,33 @@ def test_a_database_that_is_none_is_one_line(place):
     Path(tracking.database).write_text("not a database, whatever its name says" * 100)
     with pytest.raises(UserError, match=r"the index cannot be written .*not a database.*; it can be deleted"):
         Index(tracking)
+
+
+INTERRUPTED_MAKING = """
+import os, signal, sys, threading
+from circlemlp.config import Tracking
+from circlemlp.tracking import Index
+threading.Timer(float(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+import mlflow.store.tracking.sqlalchemy_store
+Index(Tracking.model_validate_json(sys.argv[1]))
+os._exit(0)
+"""
+
+
+def test_a_database_whose_making_was_killed_is_made_again(place):
+    store, tracking = place
+    killed = 0
+    for seconds in (2.0, 2.3, 2.6, 2.9, 3.2):
+        arguments = [sys.executable, "-c", INTERRUPTED_MAKING, tracking.model_dump_json(), str(seconds)]
+        killed += subprocess.run(arguments, capture_output=True).returncode == -9
+    assert killed
+    assert Index(tracking).bring_up_to_date([store]) == 5
+
+
+def test_the_user_s_own_matplotlib_settings_stop_no_index(place, monkeypatch):
+    store, tracking = place
+    monkeypatch.setitem(mpl.rcParams, "text.usetex", True)
+    assert Index(tracking).bring_up_to_date([store]) == 5
 
 
 def test_artifacts_that_cannot_be_written_are_one_line(place, tmp_path):

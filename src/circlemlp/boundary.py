@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,6 +66,11 @@ def draw_boundary(axes: Axes, record: Record, replicate: int) -> Any:
 
 def draw_record(record: Record, path: Path) -> None:
     """Write a PNG of the boundary of a record's median replicate."""
+    with mpl.style.context("default"):  # nothing of the user's own settings
+        _draw_record(record, path)
+
+
+def _draw_record(record: Record, path: Path) -> None:
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -106,6 +106,7 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
         AttributeError,
         IndexError,
         OSError,
+        RecursionError,
         TypeError,
         ValueError,
     ) as error:
@@ -133,8 +134,14 @@ def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: b
     (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
     if not batch:
         raise ConfigError("the sweep is empty: no choice matches a glob in it")
+    # What is swept is the experiment, what Hydra does otherwise is not.
+    axes_changed = any(override.key_or_group.startswith("hydra.sweeper") for override in overrides)
     about = {override.key_or_group.split(".")[0].split("/")[0] for override in overrides}
-    whole = "experiment" in about and about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
+    whole = (
+        not axes_changed
+        and "experiment" in about
+        and about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
+    )
     return CommandLine(True, [_job(one) for one in batch], exports=whole or named)
 
 
@@ -181,7 +188,7 @@ def _check(override: Override) -> None:
         value = override.value()
         wanted = value.list if isinstance(value, ChoiceSweep) else [] if override.is_sweep_override() else [value]
         for one in (getattr(item, "text", item) for item in wanted):
-            if one not in choices:
+            if str(one) not in choices:
                 nearest = difflib.get_close_matches(str(one), choices, n=1, cutoff=0.0)[0]
                 shown = "null" if one is None else one
                 raise ConfigError(f"{key}={shown}: must be one of {', '.join(choices)}; the nearest is {nearest}")

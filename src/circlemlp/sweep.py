@@ -29,10 +29,13 @@ INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
 def guarded(door: Callable[[], int]) -> int:
     """Run a door; end what the user can put right in one line and exit code 2, and Ctrl-C in one line too."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # to end is to end in order
+    for asked_to_end in (signal.SIGTERM, signal.SIGHUP):  # to end is to end in order
+        if signal.getsignal(asked_to_end) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(asked_to_end, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         code = door()
-        sys.stdout.flush()  # so that a full disk behind it is told here
+        if sys.stdout:
+            sys.stdout.flush()  # so that a full disk behind it is told here
         return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,6 +54,7 @@ def guarded(door: Callable[[], int]) -> int:
 
 def prepare(config: Config) -> dict[str, Any]:
     """Choose the numeric environment of this process and return it as it really is."""
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's, in the environment, might not load here
     mode = numerics.resolve(config.numerics)
     numerics.pin(mode)
     return numerics.read_back(mode)
@@ -131,20 +135,19 @@ def train_door(arguments: Sequence[str], launch: Callable[[], None]) -> int:
             with _noting_ctrl_c(interrupted), _watching(store, [cell for _, cell in cells.values()], present):
                 _launch_until_settled(launch, store, {one: cells[one][0] for one in missing}, interrupted)
     outcomes = [outcome_of(store, job, cell, present) for job, cell in cells.values()]
+    done = not interrupted.is_set() and all(outcome.record for outcome in outcomes)
+    folder = config.paths.results if command.multirun else None
+    if done and folder is not None and command.exports:  # before the table, whose reader may be gone
+        from circlemlp.results import export
+
+        export(Path(folder), [(list(o.job.overrides), o.record) for o in outcomes if o.record])
     show(outcomes, config.progress.print_every, interrupted=interrupted.is_set())
     if interrupted.is_set():
         return INTERRUPTED
-    if any(outcome.record is None for outcome in outcomes):
-        return 1
-    if config.paths.results is not None and command.multirun:
-        if not command.exports:
-            print(f"{config.paths.results} is left as it is: this is not the experiment as shipped; name a folder")
-            print("for these results with paths.results=results/...")
-            return 0
-        from circlemlp.results import export
-
-        export(Path(config.paths.results), [(list(o.job.overrides), o.record) for o in outcomes if o.record])
-    return 0
+    if done and folder is not None and not command.exports:
+        print(f"{folder} is left as it is: this is not the experiment as shipped; name a folder")
+        print("for these results with paths.results=results/...")
+    return 0 if done else 1
 
 
 def _launch_until_settled(
@@ -174,14 +177,13 @@ def _launch_until_settled(
         return left
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that an error of the launcher comes here, not to the terminal
-    remaining = unsettled()
-    while remaining and not interrupted.is_set():
+    remaining, fruitless = unsettled(), 0
+    while remaining and fruitless < 2 and not interrupted.is_set():  # once may be a worker killed at its start
         for one in left_in_training(launch):
             if not interrupted.is_set() and left_in_training(partial(_launch_one, launch, jobs[one])):
                 notes[one].failure(RuntimeError("its worker was killed twice"))
         before, remaining = remaining, unsettled()
-        if remaining == before:  # nothing came of it, so nothing will
-            break
+        fruitless = fruitless + 1 if remaining == before else 0
 
 
 def _launch_one(launch: Callable[[], None], job: Job) -> None:

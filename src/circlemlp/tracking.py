@@ -64,8 +64,17 @@ class Index:
         self._database = Path(tracking.database).absolute()
         self.uri = f"sqlite:///{self._database}"
         with self._alone():
+            self._make_database()
             self._client = mlflow.MlflowClient(self.uri)
             self.experiment_id = self._find_experiment(tracking)
+
+    def _make_database(self) -> None:
+        """Make a new database aside, since one whose making was interrupted cannot be opened again."""
+        if not self._database.exists():
+            with tempfile.TemporaryDirectory(prefix=".aside-", dir=self._database.parent) as aside:
+                made = Path(aside) / self._database.name
+                self._mlflow.MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+                made.rename(self._database)
 
     def _find_experiment(self, tracking: Tracking) -> str:
         """Return the identifier of the experiment, after making it, or bringing a deleted one back."""
