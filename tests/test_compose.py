@@ -124,7 +124,7 @@ def test_only_an_experiment_as_shipped_exports_its_results():
     def exports(*arguments):
         return compose_jobs(["-m", "experiment=smoke", *arguments]).exports
 
-    assert exports("tracking=none", "hydra/launcher=basic")
+    assert exports("tracking=none", "hydra.launcher.n_jobs=1")
     assert not exports("training.epochs=5")
     assert not exports("hydra.sweeper.params.model=mlp_64")
     assert exports("training.epochs=5", "paths.results=results/mine")

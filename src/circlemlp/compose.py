@@ -134,14 +134,11 @@ def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: b
     (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
     if not batch:
         raise ConfigError("the sweep is empty: no choice matches a glob in it")
-    # What is swept is the experiment, what Hydra does otherwise is not.
-    axes_changed = any(override.key_or_group.startswith("hydra.sweeper") for override in overrides)
+    # What is swept is the experiment; where and how Hydra runs it is not.
+    same_axes = not any(override.key_or_group.startswith("hydra.sweeper") for override in overrides)
     about = {override.key_or_group.split(".")[0].split("/")[0] for override in overrides}
-    whole = (
-        not axes_changed
-        and "experiment" in about
-        and about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
-    )
+    unchanged = about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
+    whole = "experiment" in about and unchanged and same_axes
     return CommandLine(True, [_job(one) for one in batch], exports=whole or named)
 
 
