@@ -5,7 +5,7 @@ import sys
 
 import hydra
 
-import checkout  # noqa: F401
+import checkout  # noqa: F401, for what it does: this checkout's library comes first
 from circlemlp.compose import PROJECT, compose_jobs
 from circlemlp.sweep import guarded, prepare
 

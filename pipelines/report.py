@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hydra
 
-import checkout  # noqa: F401
+import checkout  # noqa: F401, for what it does: this checkout's library comes first
 from circlemlp.compose import PROJECT, compose_jobs
 from circlemlp.errors import ConfigError
 from circlemlp.sweep import guarded, prepare

@@ -5,7 +5,7 @@ from typing import Any
 
 import hydra
 
-import checkout  # noqa: F401
+import checkout  # noqa: F401, for what it does: this checkout's library comes first
 from circlemlp.sweep import guarded, train_door, train_job
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-import checkout  # noqa: F401
+import checkout  # noqa: F401, for what it does: this checkout's library comes first
 from circlemlp.compose import PROJECT, compose_jobs
 from circlemlp.errors import UserError
 from circlemlp.sweep import guarded, prepare

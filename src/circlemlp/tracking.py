@@ -95,15 +95,14 @@ class Index:
         Raises
         ------
         UserError
-            For whatever goes wrong in the block. MLflow, SQLAlchemy and Alembic have no error in common, and no
-            harm is done: the records are what counts.
+            For whatever goes wrong in the block. No harm is done: the records are what counts.
         """
         with locked(Path(f"{self._database}.lock")):
             try:
                 yield
             except UserError:
                 raise
-            except Exception as error:
+            except Exception as error:  # MLflow, SQLAlchemy and Alembic have none in common
                 raise UserError(
                     f"{self._database}: the index cannot be written ({type(error).__name__}: {first_line(error)}); "
                     "it can be deleted, and is made again from the records"
