@@ -6,8 +6,8 @@ import sys
 import hydra
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.compose import PROJECT, compose_jobs
-from circlemlp.sweep import guarded, prepare
+from circlemlp.run.compose import PROJECT, compose_jobs
+from circlemlp.run.train_door import guarded, prepare
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -22,7 +22,7 @@ def main() -> int:
         explain()
         return 0
     prepare(command.jobs[0].config)
-    from circlemlp.datafile import generate, write_dataset
+    from circlemlp.store.datafile import generate, write_dataset
 
     for job in command.jobs:
         dataset = generate(job.config.data)

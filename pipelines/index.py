@@ -5,9 +5,9 @@ import os
 import sys
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.compose import PROJECT, compose_jobs
+from circlemlp.run.compose import PROJECT, compose_jobs
 from circlemlp.errors import ConfigError
-from circlemlp.sweep import guarded, prepare
+from circlemlp.run.train_door import guarded, prepare
 
 
 def main() -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 import hydra
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.compose import PROJECT, compose_jobs
+from circlemlp.run.compose import PROJECT, compose_jobs
 from circlemlp.errors import ConfigError
-from circlemlp.sweep import guarded, prepare
+from circlemlp.run.train_door import guarded, prepare
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -29,10 +29,10 @@ def main() -> int:
     if config.paths.results is None:
         raise ConfigError("paths.results=null: a report needs a folder of results; choose an experiment")
     prepare(config)
-    from circlemlp.datafile import read_dataset
-    from circlemlp.records import Store
-    from circlemlp.report import write_report
-    from circlemlp.results import read
+    from circlemlp.store.datafile import read_dataset
+    from circlemlp.store.records import Store
+    from circlemlp.report.write import write_report
+    from circlemlp.store.results import read
 
     results, folder = read(Path(config.paths.results)), Path(config.paths.reports)
     write_report(folder, config.title, results, read_dataset(config.data), Store(Path(config.paths.records)))

@@ -6,7 +6,7 @@ from typing import Any
 import hydra
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.sweep import guarded, train_door, train_job
+from circlemlp.run.train_door import guarded, train_door, train_job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")

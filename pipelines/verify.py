@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.compose import PROJECT, compose_jobs
+from circlemlp.run.compose import PROJECT, compose_jobs
 from circlemlp.errors import UserError
-from circlemlp.sweep import guarded, prepare
+from circlemlp.run.train_door import guarded, prepare
 
 
 def main() -> int:
@@ -18,8 +18,8 @@ def main() -> int:
         return 0
     config = command.jobs[0].config
     prepare(config)
-    from circlemlp.records import DamagedRecord, Store
-    from circlemlp.results import exported_folders, exported_stores, read
+    from circlemlp.store.records import DamagedRecord, Store
+    from circlemlp.store.results import exported_folders, exported_stores, read
 
     checked = damaged = 0
     for store in [Store(Path(config.paths.records)), *exported_stores()]:

@@ -5,8 +5,8 @@ import numpy as np
 from circlemlp.config import QuarterCircle
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.parameters import Layout
-from circlemlp.datafile import generate
-from circlemlp.records import Record
+from circlemlp.store.datafile import generate
+from circlemlp.store.records import Record
 
 DATA = QuarterCircle(
     shape="quarter_circle", file="any.npz", n_train=40, n_validation=40, radius=1.0, label_noise=0.0, seed=2024

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from circlemlp.cells import Cell, run
-from circlemlp.compose import compose_jobs
-from circlemlp.datafile import generate
+from circlemlp.run.cells import Cell, run
+from circlemlp.run.compose import compose_jobs
+from circlemlp.store.datafile import generate
 from circlemlp.errors import UserError
-from circlemlp.identity import ingredients
-from circlemlp.notes import Notes
-from circlemlp.records import Store
+from circlemlp.store.identity import ingredients
+from circlemlp.store.notes import Notes
+from circlemlp.store.records import Store
 from conftest import TINY
 
 

@@ -1,6 +1,6 @@
 import math
 
-from circlemlp.comparison import compare
+from circlemlp.report.comparison import compare
 from made_up import GRID, made_up
 
 

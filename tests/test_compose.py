@@ -1,6 +1,6 @@
 import pytest
 
-from circlemlp.compose import compose_jobs
+from circlemlp.run.compose import compose_jobs
 from circlemlp.errors import ConfigError
 from conftest import SOURCE
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from circlemlp.config import QuarterCircle
-from circlemlp.datafile import generate, read_dataset, write_dataset
-from circlemlp.records import map_arrays, pack
+from circlemlp.store.datafile import generate, read_dataset, write_dataset
+from circlemlp.store.records import map_arrays, pack
 
 MEGABYTE = 10**6
 
@@ -68,7 +68,7 @@ import numpy as np
 from circlemlp.config import QuarterCircle
 from circlemlp.core.optimizers import Adam
 from circlemlp.core.training import Recipe, Trainer
-from circlemlp.datafile import read_dataset
+from circlemlp.store.datafile import read_dataset
 
 config, allowance = QuarterCircle(**json.loads(sys.argv[1])), int(sys.argv[2])
 now = 1024 * int(re.search(r"^VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text(), re.M)[1])

@@ -91,7 +91,7 @@ def test_a_request_to_end_is_like_ctrl_c(tiny):
 LOSES_THE_INTERRUPT = """
 import os, signal, sys, time
 sys.path.insert(0, "src")
-from circlemlp.sweep import guarded, train_door
+from circlemlp.run.train_door import guarded, train_door
 
 def launch():
     print("launched")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from circlemlp.identity import code_digest
+from circlemlp.store.identity import code_digest
 from conftest import Project
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circlemlp.errors import UserError
-from circlemlp.records import DamagedRecord, Record, Store, pack, unpack
+from circlemlp.store.records import DamagedRecord, Record, Store, pack, unpack
 
 
 def record(seed=0, **volatile):
@@ -162,7 +162,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from circlemlp.errors import UserError
-from circlemlp.records import Record, Store
+from circlemlp.store.records import Record, Store
 store = Store(Path(sys.argv[1]))
 small = Record({"n": 1}, {}, {"a": np.zeros(10)})
 large = Record({"n": 2}, {}, {"a": np.zeros(10**6)})

@@ -6,13 +6,13 @@ from multiprocessing import get_context
 import matplotlib as mpl
 import pytest
 
-from circlemlp.boundary import median_replicate, true_boundary
-from circlemlp.comparison import compare
+from circlemlp.report.boundary import median_replicate, true_boundary
+from circlemlp.report.comparison import compare
 from circlemlp.core.data import Dataset
 from circlemlp.errors import UserError
-from circlemlp.records import Store
-from circlemlp.report import timing, write_report
-from circlemlp.results import Results, curves_table, export, kept_epochs, read, replicates_table
+from circlemlp.store.records import Store
+from circlemlp.report.write import timing, write_report
+from circlemlp.store.results import Results, curves_table, export, kept_epochs, read, replicates_table
 from made_up import DATASET, GRID, made_up
 
 

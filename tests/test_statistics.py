@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from circlemlp.statistics import Interval, mean_interval
+from circlemlp.report.statistics import Interval, mean_interval
 
 
 def test_the_interval_of_a_textbook_sample():

@@ -15,7 +15,7 @@ import pytest
 
 from circlemlp.config import Tracking
 from circlemlp.errors import UserError
-from circlemlp.records import Store
+from circlemlp.store.records import Store
 from circlemlp.tracking import IDENTITY, Index, serve
 from made_up import GRID
 
@@ -84,7 +84,7 @@ REBUILD = """
 import json, sys
 from pathlib import Path
 from circlemlp.config import Tracking
-from circlemlp.records import Store
+from circlemlp.store.records import Store
 from circlemlp.tracking import Index
 index = Index(Tracking.model_validate_json(sys.argv[1]))
 added = index.bring_up_to_date([Store(Path(sys.argv[2]))])

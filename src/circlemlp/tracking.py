@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from circlemlp import wording
-from circlemlp.boundary import draw_record
-from circlemlp.cells import architecture
-from circlemlp.compose import PROJECT
+from circlemlp.report.boundary import draw_record
+from circlemlp.run.cells import architecture
+from circlemlp.run.compose import PROJECT
 from circlemlp.config import Config, Tracking
 from circlemlp.errors import UserError, first_line
-from circlemlp.records import DamagedRecord, Record, Store, locked
-from circlemlp.results import exported_stores, kept_epochs
+from circlemlp.store.records import DamagedRecord, Record, Store, locked
+from circlemlp.store.results import exported_stores, kept_epochs
 
-IDENTITY, KIND = "circlemlp.identity", "circlemlp.kind"
+IDENTITY, KIND = "circlemlp.store.identity", "circlemlp.kind"
 SECONDS_BETWEEN_LOOKS = 1.0
 CURVES = ("training_loss", "validation_loss", "validation_accuracy")
 

@@ -1,0 +1,1 @@
+"""From results to the report: statistics, judgements, pictures, words and pages."""

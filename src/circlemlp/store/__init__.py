@@ -1,0 +1,1 @@
+"""What is kept on disk: records, the data file, results, and how files are written, read and locked."""

@@ -1,0 +1,73 @@
+"""What a running cell tells whoever watches, and why one could not be trained: small files beside the records."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from circlemlp.errors import UserError, first_line
+from circlemlp.store.records import Store
+
+PROGRESS, FAILURES = ".progress", ".failures"
+SECONDS_BETWEEN_NOTES = 0.5
+
+
+class Notes:
+    """What a running cell tells whoever watches: small files beside the records.
+
+    Files, so that they work alike for every launcher that shares the store's folder.
+    """
+
+    def __init__(self, store: Store, identity: str) -> None:
+        self._store = store
+        self._identity = identity
+        self._last = -math.inf
+
+    def _path(self, kind: str) -> Path:
+        return self._store.folder / kind / f"{self._identity}.json"
+
+    def progress(self, done: int, total: int) -> None:
+        """Note how many epochs of all replicates are done, now and then."""
+        now = time.monotonic()
+        if now - self._last >= SECONDS_BETWEEN_NOTES:
+            self._last = now
+            with contextlib.suppress(OSError):  # a note is not worth a cell
+                self._write(PROGRESS, {"done": done, "total": total})
+
+    def failure(self, error: Exception) -> None:
+        """Note why a cell could not be trained."""
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+        try:
+            self._write(FAILURES, {"reason": reason, "traceback": traceback.format_exc()})
+        except OSError:  # the disk may be what failed
+            print(f"error: {self._identity[:12]}: {reason}", file=sys.stderr)
+
+    def read(self, kind: str) -> dict[str, Any] | None:
+        """Return a note, or None."""
+        try:
+            content: dict[str, Any] = json.loads(self._path(kind).read_text())
+        except (OSError, ValueError):
+            return None
+        return content
+
+    def failed(self) -> bool:
+        """Say whether a failure is noted."""
+        return self._path(FAILURES).exists()
+
+    def clear(self, *kinds: str) -> None:
+        """Remove notes: all, or those of some kinds."""
+        for kind in kinds or (PROGRESS, FAILURES):
+            with contextlib.suppress(OSError):
+                self._path(kind).unlink()
+
+    def _write(self, kind: str, content: dict[str, Any]) -> None:
+        path = self._path(kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps(content))
+        aside.replace(path)
