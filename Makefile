@@ -23,10 +23,11 @@ ui: .venv/.installed ## bring the MLflow index up to date and show it on 127.0.0
 test: .venv/.installed ## run the tests; every branch of the core has to be taken
 	python -m pytest --numprocesses auto --cov=circlemlp.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 
-lint: .venv/.installed ## check style and types
+lint: .venv/.installed ## check style, types and which layer imports which
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports --no-cache --no-logo
 
 verify: .venv/.installed ## check every record and result against its digests, and the pipeline against dvc.lock
 	python pipelines/verify.py
