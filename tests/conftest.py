@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from circlemlp import numerics
+from circlemlp import pinning
 
-numerics.pin(numerics.resolve("auto"))  # before anything imports NumPy
+pinning.pin(pinning.resolve("auto"))  # before anything imports NumPy
 
 settings.register_profile("circlemlp", deadline=None, derandomize=True)
 settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
@@ -27,7 +27,7 @@ class Project:
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "GIT_CONFIG_GLOBAL": os.devnull,
             **{f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
@@ -78,25 +78,24 @@ class Project:
         return re.findall(r"\b[0-9a-f]{12} (trained|found)", done.stdout)
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A fresh copy of the working tree, committed, with nothing generated yet."""
-    folder = tmp_path / "project"
-    tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=SOURCE,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split("\0")
-    for name in filter(None, tracked):
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the working tree, committed, with nothing generated yet, that every project is copied from."""
+    copy = Project(tmp_path_factory.mktemp("template"))
+    listed = ("git", "-C", str(SOURCE), "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    for name in filter(None, copy.run(*listed).stdout.split("\0")):
         if (SOURCE / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(SOURCE / name, folder / name)
-    copy = Project(folder)
-    copy.git("init", "--quiet", "--initial-branch", "main")
+            (copy.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / name, copy.folder / name)
+    copy.git("init", "--quiet", "--initial-branch", "main", "--template=")
     copy.commit()
-    return copy
+    return copy.folder
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> Project:
+    """A fresh copy of the working tree, committed, with nothing generated yet."""
+    return Project(shutil.copytree(template, tmp_path / "project"))
 
 
 TINY = (
