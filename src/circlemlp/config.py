@@ -6,37 +6,52 @@ names the key, the value, what is allowed and, for an unknown key, the nearest k
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from circlemlp.errors import ConfigError
 
+
+def _is_a_path(text: str) -> str:
+    """Refuse what a shell or a library would take for something else than a path."""
+    if "://" in text or text.startswith("~"):
+        raise ValueError("must be a path, not an address, and ~ is not expanded here")
+    if not text.isprintable():
+        raise ValueError("must be a path without control characters, in UTF-8")
+    return text
+
+
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_is_a_path)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys, loose types, NaN and infinity are refused."""
+    """A part of the configuration: unknown keys, loose types, NaN and infinity are refused; -0.0 becomes 0.0."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _zero_has_no_sign(cls, value: Any) -> Any:
+        return value + 0.0 if isinstance(value, float) else value
+
 
 class DataSection(Section):
-    """What every data set has. ``file`` is where the points are kept; it does not decide what they are."""
+    """What every data set has. ``file`` is where the points are kept; it does not decide what they are.
 
-    file: Annotated[str, Field(pattern=r"\.npz$")]
+    So it is no part of what is hashed and dumped, and a record's configuration has none.
+    """
+
+    file: Annotated[PathText, Field(pattern=r"\.npz$", exclude=True)] = ""
     n_train: Count
     n_validation: Count
     label_noise: Annotated[float, Field(ge=0, lt=0.5)]
     seed: Seed
-
-    def described(self) -> dict[str, Any]:
-        """Return what decides the points and labels, as plain values."""
-        return self.model_dump(exclude={"file"})
 
 
 class QuarterCircle(DataSection):
@@ -148,8 +163,8 @@ class Training(Section):
 class Tracking(Section):
     """The MLflow index. ``database: null`` keeps none."""
 
-    database: Annotated[str, Field(min_length=1)] | None
-    artifacts: Annotated[str, Field(min_length=1)]
+    database: PathText | None
+    artifacts: PathText
     experiment: Annotated[str, Field(min_length=1)]
     curve_points: Annotated[int, Field(ge=2, le=1000)]
     port: Annotated[int, Field(ge=1, le=65_535)]
@@ -161,38 +176,65 @@ class Paths(Section):
     A folder of results is replaced as a whole, so it is always one of its own inside ``results/``.
     """
 
-    records: Annotated[str, Field(min_length=1)]
+    records: PathText
     results: Annotated[str, Field(pattern=r"^results/\w[\w.-]*$")] | None
-    reports: Annotated[str, Field(min_length=1)]
+    reports: PathText
 
 
-class Progress(Section):
+class Printing(Section):
     """What is printed. ``print_every``: a line for every so many epochs of each finished cell."""
 
     print_every: Count | None
 
 
-class Config(Section):
-    """Everything."""
+class CellConfig(Section):
+    """What decides a cell's result."""
 
-    title: Annotated[str, Field(min_length=1)]
-    numerics: Literal["auto", "portable", "native"]
     data: Annotated[Data, Field(discriminator="shape")]
     model: Model
     optimizer: Annotated[Optimizer, Field(discriminator="name")]
     schedule: ScheduleSection
     training: Training
     early_stopping: EarlyStoppingSection
-    tracking: Tracking
-    paths: Paths
-    progress: Progress
 
     def deciding(self) -> dict[str, Any]:
-        """Return the part that decides a cell's result, as plain values: what its identity is made of."""
-        return {
-            "data": self.data.described(),
-            **self.model_dump(include={"model", "optimizer", "schedule", "training", "early_stopping"}),
-        }
+        """Return what decides a cell's result as plain values, the same ones for the same result: what is hashed.
+
+        A setting that decides nothing beside the others takes one value, whatever it says.
+        """
+        values = self.model_dump(include=set(CellConfig.model_fields))
+        optimizer, schedule, training, stopping = (
+            values[name] for name in ("optimizer", "schedule", "training", "early_stopping")
+        )
+        if stopping["patience"] is not None and stopping["patience"] > training["epochs"]:
+            stopping["patience"] = None
+        if stopping["patience"] is None:
+            stopping["min_delta"] = 0.0
+        if schedule["decay"] == "constant":
+            schedule["final_fraction"] = 1.0
+        if optimizer.get("momentum") == 0:
+            optimizer["nesterov"] = False
+        if optimizer.get("beta_2") == 0:
+            optimizer["epsilon_hat"] = False
+        if training["batch_size"] is not None:
+            training["batch_size"] = min(training["batch_size"], values["data"]["n_train"])
+        return values
+
+
+class Config(CellConfig):
+    """Everything."""
+
+    title: Annotated[str, Field(min_length=1)]
+    numerics: Literal["auto", "portable", "native"]
+    tracking: Tracking
+    paths: Paths
+    progress: Printing
+
+    @model_validator(mode="after")
+    def _data_has_a_file(self) -> Self:
+        if not self.data.file:
+            raise ValueError("data.file: is missing; allowed: a file.npz")
+        return self
 
 
 def parse(values: Mapping[str, Any]) -> Config:
@@ -287,7 +329,10 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return str(unknown_key(key, first["input"]))
     if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
+        reason = str(first["ctx"]["error"])
+        return f"{key}={_show(first['input'])}: {reason}" if key in known_keys() else reason
+    if first["type"] == "string_unicode":
+        return f"{key}: has bytes that are not UTF-8"
     if first["type"] == "missing":
         return f"{key}: is missing; allowed: {allowed(key) if key in known_keys() else 'a section'}"
     if first["type"].startswith("union_tag"):

@@ -1,38 +1,53 @@
-"""How a configuration is said in words, in the report and in the names of runs."""
+"""How a configuration is said in words, wherever a person reads it."""
 
-from collections.abc import Mapping
-from typing import Any
+from circlemlp.config import CellConfig, Data, Disk, Model, QuarterCircle
+from circlemlp.core.parameters import Layout
 
 NAMES = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 
 
-def optimizer(config: Mapping[str, Any]) -> str:
+def architecture(model: Model) -> str:
+    """Return the name a network goes by: ``2-64-32-1``, or ``2-64-32-1 tanh``."""
+    name = "-".join(map(str, Layout.of(model.hidden_layer_sizes).layer_sizes))
+    return name if model.activation == "relu" else f"{name} {model.activation}"
+
+
+def optimizer(config: CellConfig) -> str:
     """Return what the optimizer is called, with its settings but the learning rate: ``SGD (momentum 0.9)``."""
-    section = config["optimizer"]
     settings = [
         f"{key} {value:g}" if not isinstance(value, bool) else key
-        for key, value in section.items()
+        for key, value in config.optimizer.model_dump().items()
         if key not in ("name", "learning_rate") and value is not False
     ]
-    return f"{NAMES[section['name']]} ({', '.join(settings)})"
+    return f"{NAMES[config.optimizer.name]} ({', '.join(settings)})"
 
 
-def schedule(config: Mapping[str, Any]) -> str | None:
+def schedule(config: CellConfig) -> str | None:
     """Return what becomes of the learning rate, or None where it stays as it is."""
-    section = config["schedule"]
+    section = config.schedule
     parts = []
-    if section["warmup_fraction"]:
-        parts.append(f"a warm-up over {section['warmup_fraction']:.3g} of the steps")
-    if section["decay"] == "cosine":
-        end = f"{section['final_fraction']:g} of it" if section["final_fraction"] else "0"
+    if section.warmup_fraction:
+        parts.append(f"a warm-up over {section.warmup_fraction:.3g} of the steps")
+    if section.decay == "cosine":
+        end = f"{section.final_fraction:g} of it" if section.final_fraction else "0"
         parts.append(f"half a cosine from the learning rate to {end}")
     return ", then ".join(parts) or None
 
 
-def early_stopping(config: Mapping[str, Any]) -> str | None:
+def early_stopping(config: CellConfig) -> str | None:
     """Return when a replicate stops, or None where it never does."""
-    section = config["early_stopping"]
-    if section["patience"] is None:
+    section = config.early_stopping
+    if section.patience is None:
         return None
-    better = f" by {section['min_delta']:g}" if section["min_delta"] else ""
-    return f"{section['patience']} epochs without a lower validation loss{better}"
+    better = f" by {section.min_delta:g}" if section.min_delta else ""
+    return f"{section.patience} epochs without a lower validation loss{better}"
+
+
+def shape(data: Data) -> str:
+    """Return where points are and which of them are of class 1."""
+    if isinstance(data, QuarterCircle):
+        return f"uniform on the unit square, y = 1 inside the arc of radius {data.radius:g}"
+    if isinstance(data, Disk):
+        return f"uniform on [-1, 1]², y = 1 inside the circle of radius {data.radius:g}"
+    radii = f"{data.inner_radius:g} and {data.outer_radius:g}"
+    return f"uniform on [-1, 1]², y = 1 between the circles of radius {radii}"

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import os
 import sys
 import time
 import traceback
@@ -11,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from circlemlp.errors import UserError, first_line
+from circlemlp.store.disk import read_regular
 from circlemlp.store.records import Store
 
 PROGRESS, FAILURES = ".progress", ".failures"
 SECONDS_BETWEEN_NOTES = 0.5
+NOTE_LIMIT = 1_000_000
+"""The most bytes of a note."""
 
 
 class Notes:
@@ -50,7 +52,7 @@ class Notes:
     def read(self, kind: str) -> dict[str, Any] | None:
         """Return a note, or None."""
         try:
-            content: dict[str, Any] = json.loads(self._path(kind).read_text())
+            content: dict[str, Any] = json.loads(read_regular(self._path(kind), NOTE_LIMIT))
         except (OSError, ValueError):
             return None
         return content
@@ -62,12 +64,13 @@ class Notes:
     def clear(self, *kinds: str) -> None:
         """Remove notes: all, or those of some kinds."""
         for kind in kinds or (PROGRESS, FAILURES):
-            with contextlib.suppress(OSError):
-                self._path(kind).unlink()
+            for suffix in (".json", ".new"):
+                with contextlib.suppress(OSError):
+                    self._path(kind).with_suffix(suffix).unlink()
 
     def _write(self, kind: str, content: dict[str, Any]) -> None:
         path = self._path(kind)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}")
-        aside.write_text(json.dumps(content))
-        aside.replace(path)
+        new = path.with_suffix(".new")  # one name is enough: whoever writes notes of a cell holds its lock
+        new.write_text(json.dumps(content))
+        new.replace(path)

@@ -1,39 +1,109 @@
 """The store of records: one immutable folder a run, named by the run's identity.
 
-A folder is written aside, flushed to disk and renamed into place, so it is there whole or not at all. On
-reading, everything is checked against the digests in its manifest; a record that fails is named, never
-used, and replaced when its cell is trained again.
+A folder is made aside, flushed to disk and renamed into place, so it is there whole or not at all. On reading, its
+bytes are checked against the digests in its manifest and its content against its own configuration; a record that
+fails is named, never used, and replaced when its cell is trained again.
 """
 
 import contextlib
 import errno
-import fcntl
-import io
 import json
-import os
-import shutil
-import struct
-import tempfile
-import time
-import tokenize
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 
+from circlemlp.config import CellConfig, Section
+from circlemlp.core.parameters import Layout
+from circlemlp.core.training import History
 from circlemlp.errors import UserError
+from circlemlp.store import disk
 from circlemlp.store.identity import canonical, identity_of, sha256
+from circlemlp.store.npz import pack, unpack
 
+FORMAT = 2
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
-_NAME_LENGTHS_AT = 26  # in the header of a ZIP member, APPNOTE.TXT section 4.3.7
+MANIFEST_LIMIT = 1_000_000
+"""The most bytes of a manifest; one has a few thousand."""
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class DamagedRecord(Exception):
-    """A record that is not what was written. The message says what is wrong with it."""
+    """A record that is not what a training writes. The message says what is wrong with it."""
+
+
+class OtherFormat(DamagedRecord):
+    """A record that another version wrote, in a format that this one does not read."""
+
+
+class Blas(Section):
+    """A BLAS library as threadpoolctl describes it."""
+
+    internal_api: str
+    version: str | None
+    architecture: str | None
+    num_threads: int
+
+
+class Environment(Section):
+    """The numeric environment of a run, as ``numerics.read_back`` returns it."""
+
+    mode: Literal["portable", "native"]
+    machine: str
+    numpy: str
+    simd: list[str]
+    blas: list[Blas]
+    c_library: str | None = None
+
+
+class Ingredients(Section):
+    """What a run is a function of, as ``identity.ingredients`` gathers it."""
+
+    config: CellConfig
+    data: Digest
+    code: Digest
+    numerics: Environment
+
+
+class Volatile(Section):
+    """What varies from one execution to the next. It is no part of a record's value."""
+
+    started_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")] | None = None
+    wall_seconds: Annotated[float, Field(ge=0)] | None = None
+    cpu_seconds: Annotated[float, Field(ge=0)] | None = None
+    host: str | None = None
+    python: str | None = None
+    packages: dict[str, str] | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A few numbers of each replicate; None where a replicate diverged, or did not.
+
+    Attributes
+    ----------
+    n_parameters : int
+        Of one network.
+    training_loss, validation_loss, validation_accuracy : list of float or None
+        After the last epoch.
+    diverged_at, stopped_at : list of int or None
+        Epochs, as in ``History``.
+    """
+
+    n_parameters: int
+    training_loss: list[float | None]
+    validation_loss: list[float | None]
+    validation_accuracy: list[float | None]
+    diverged_at: list[int | None]
+    stopped_at: list[int | None]
 
 
 @dataclass(frozen=True)
@@ -43,24 +113,109 @@ class Record:
     Attributes
     ----------
     ingredients : dict
-        What decided the result; its digest is the identity.
-    summary : dict
-        A few numbers of each replicate, as plain values.
-    arrays : mapping of str to ndarray
-        Parameters and curves.
-    volatile : dict
-        What varies from one execution to the next: times, host, commit. Not part of the record's value.
+        What decided the result, as plain values; its digest is the identity.
+    parameters : ndarray of shape (replicates, n_parameters)
+    history : History
+    volatile : Volatile
     """
 
     ingredients: dict[str, Any]
-    summary: dict[str, Any]
-    arrays: Mapping[str, NDArray[Any]]
-    volatile: dict[str, Any] = field(default_factory=dict, compare=False)
+    parameters: NDArray[Any]
+    history: History
+    volatile: Volatile = field(default_factory=Volatile, compare=False)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """The SHA-256 of the ingredients."""
         return identity_of(self.ingredients)
+
+    @cached_property
+    def _typed(self) -> Ingredients:
+        return Ingredients.model_validate(self.ingredients)
+
+    @property
+    def config(self) -> CellConfig:
+        """The configuration of the cell."""
+        return self._typed.config
+
+    @property
+    def numerics(self) -> Environment:
+        """The numeric environment that it was trained in."""
+        return self._typed.numerics
+
+    @cached_property
+    def summary(self) -> Summary:
+        """A few numbers of each replicate."""
+
+        def epochs(values: NDArray[np.int64]) -> list[int | None]:
+            return [int(epoch) if epoch >= 0 else None for epoch in values]
+
+        return Summary(
+            n_parameters=self.parameters.shape[1],
+            diverged_at=epochs(self.history.diverged_at),
+            stopped_at=epochs(self.history.stopped_at),
+            **self.history.final(),
+        )
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays, as they are stored."""
+        return {"parameters": self.parameters, **vars(self.history)}
+
+    def check(self) -> None:
+        """Check that a training with this configuration can have given this.
+
+        Raises
+        ------
+        ValueError
+            Saying what cannot be.
+        """
+        config, history = self.config, self.history
+        if config.deciding() != self.ingredients["config"]:
+            raise ValueError("the configuration is not in the spelling that is hashed")
+        expected = _expected_arrays(config)
+        for name, array in self.arrays.items():
+            if (array.shape, array.dtype) != expected[name]:
+                raise ValueError(f"{name} has shape {array.shape} and type {array.dtype}, not {expected[name]}")
+        _check_history(history, config)
+        if not np.isfinite(self.parameters[history.diverged_at < 0]).all():
+            raise ValueError("the parameters of a replicate that did not diverge are not finite")
+
+
+def _expected_arrays(config: CellConfig) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and type of each array of a record."""
+    training = config.training
+    curve = ((training.replicates, training.epochs + 1), np.dtype(np.float64))
+    epochs = ((training.replicates,), np.dtype(np.int64))
+    n_parameters = Layout.of(config.model.hidden_layer_sizes).n_parameters
+    return {
+        "parameters": ((training.replicates, n_parameters), np.dtype(training.dtype)),
+        **dict.fromkeys(("training_loss", "validation_loss", "validation_accuracy"), curve),
+        **dict.fromkeys(("diverged_at", "stopped_at"), epochs),
+    }
+
+
+def _check_history(history: History, config: CellConfig) -> None:
+    """Raise ValueError where curves and epochs contradict the configuration or each other."""
+    last = config.training.epochs
+    for epochs in (history.diverged_at, history.stopped_at):
+        if ((epochs < -1) | (epochs > last)).any():
+            raise ValueError("an epoch is out of range")
+    stopped = history.stopped_at >= 0
+    if (stopped & (history.diverged_at >= 0)).any() or (stopped.any() and config.early_stopping.patience is None):
+        raise ValueError("a replicate cannot have stopped")
+    ends = np.where(history.diverged_at < 0, last + 1, history.diverged_at)
+    finite = np.arange(last + 1) < ends[:, np.newaxis]
+    for curve in history.curves:
+        if (np.isfinite(curve) != finite).any() or (curve[finite] < 0).any():
+            raise ValueError(
+                "a curve does not have the values of a loss or an accuracy up to the end or the divergence"
+            )
+    correct = history.validation_accuracy[finite] * config.data.n_validation
+    if (np.rint(correct) / config.data.n_validation != history.validation_accuracy[finite]).any() or (
+        correct > config.data.n_validation
+    ).any():
+        raise ValueError("an accuracy is no share of the validation points")
 
 
 class Store:
@@ -69,7 +224,7 @@ class Store:
     Parameters
     ----------
     folder : Path
-        Made when the first record is written.
+        It is made when the first record is written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,7 +235,7 @@ class Store:
         return self.folder / identity
 
     def __contains__(self, identity: str) -> bool:
-        return os.path.lexists(self.path(identity))
+        return self.path(identity).is_symlink() or self.path(identity).exists()
 
     def identities(self) -> list[str]:
         """Return the identities of all records, sorted, damaged ones among them."""
@@ -96,7 +251,7 @@ class Store:
         KeyError
             If there is none.
         DamagedRecord
-            If it is not what was written.
+            If it is not what a training writes; ``OtherFormat`` if another version wrote it.
         UserError
             If the system does not let it be read.
         """
@@ -104,19 +259,22 @@ class Store:
             raise KeyError(identity)
         folder = self.path(identity)
         try:
-            manifest = json.loads((folder / MANIFEST).read_bytes())
-            packed = (folder / ARRAYS).read_bytes()
-            if manifest.pop("seal") != sha256(canonical(manifest)) or identity_of(manifest["ingredients"]) != identity:
-                raise DamagedRecord(f"{folder}: {MANIFEST} is not what was written")
-            if manifest["arrays"] != sha256(packed):
-                raise DamagedRecord(f"{folder}: {ARRAYS} is not what was written")
+            record = _read(folder)
+            if record.identity != identity:
+                raise ValueError(f"{MANIFEST} is another record's")
+            record.check()
+        except DamagedRecord:
+            raise
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise DamagedRecord(f"{folder}: is not whole ({error.strerror})") from None
         except OSError as error:  # it may be whole, so it is not replaced
             raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DamagedRecord(f"{folder}: cannot be read ({type(error).__name__}: {error})") from None
-        return Record(manifest["ingredients"], manifest["summary"], unpack(packed), manifest.get("volatile", {}))
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise DamagedRecord(f"{folder}: {MANIFEST} is not what was written ({where})") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise DamagedRecord(f"{folder}: {error or type(error).__name__}") from None
+        return record
 
     def save(self, record: Record, *, volatile: bool = True) -> Path:
         """Write a record; a damaged one in its place is replaced, a good one is left as it is.
@@ -133,44 +291,35 @@ class Store:
             The record's folder.
         """
         packed = pack(record.arrays)
-        manifest = {"ingredients": record.ingredients, "summary": record.summary, "arrays": sha256(packed)}
+        manifest = {"format": FORMAT, "ingredients": record.ingredients, "arrays": sha256(packed)}
         if volatile:
-            manifest["volatile"] = record.volatile
+            manifest["volatile"] = record.volatile.model_dump(exclude_none=True)
         manifest["seal"] = sha256(canonical(manifest))
-        files = {MANIFEST: (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode(), ARRAYS: packed}
-        with plain_disk_errors(self.folder):
+        path = self.path(record.identity)
+        with disk.plain_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            return self._put(record.identity, files)
+            with disk.aside(self.folder) as temporary:
+                made = temporary / record.identity
+                made.mkdir()
+                disk.write(made / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+                disk.write(made / ARRAYS, packed)
+                disk.flush_folder(made)
+                self._put(made, temporary / "damaged", record.identity)
+                disk.flush_folder(self.folder)
+        return path
 
-    def _put(self, identity: str, files: dict[str, bytes]) -> Path:
-        aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=self.folder))
+    def _put(self, made: Path, damaged: Path, identity: str) -> None:
         try:
-            for name, content in files.items():
-                with open(aside / name, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            aside.chmod(0o755)
-            _fsync_folder(aside)
-            self._replace(aside, identity)
-            _fsync_folder(self.folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        return self.path(identity)
-
-    def _replace(self, aside: Path, identity: str) -> None:
-        try:
-            aside.rename(self.path(identity))
+            made.rename(self.path(identity))
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
             if not self.is_good(identity):
-                with tempfile.TemporaryDirectory(prefix=".aside-", dir=self.folder) as damaged:
-                    self.path(identity).rename(Path(damaged) / identity)
-                    aside.rename(self.path(identity))
+                self.path(identity).rename(damaged)
+                made.rename(self.path(identity))
 
     def is_good(self, identity: str) -> bool:
-        """Say whether a record is there and what was written."""
+        """Say whether a record is there and what a training writes."""
         try:
             self.load(identity)
         except (KeyError, DamagedRecord):
@@ -178,129 +327,54 @@ class Store:
         return True
 
     def open_for_writing(self) -> None:
-        """Make the folder if it is not there, and check that it can be written.
+        """Make the folder if it is not there, check that it can be written, and clear it of what was abandoned.
 
         Raises
         ------
         UserError
         """
-        with plain_disk_errors(self.folder):
+        with disk.plain_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".aside-") as probe:
-                probe.write(bytes(4096))
-        self._clear_abandoned()
+            with disk.aside(self.folder) as temporary:
+                disk.write(temporary / "probe", bytes(4096))
+        disk.clear_abandoned(self.folder)
 
-    def _clear_abandoned(self) -> None:
-        """Remove what processes that were killed while writing left aside an hour ago or longer."""
-        for aside in self.folder.glob(".aside-*"):
-            with contextlib.suppress(OSError):
-                if time.time() - aside.stat().st_mtime > 3600:
-                    shutil.rmtree(aside)
+    def _lock_file(self, identity: str) -> Path:
+        return self.folder / ".locks" / identity
 
     @contextlib.contextmanager
     def lock(self, identity: str) -> Iterator[None]:
-        """Hold a run for oneself: whoever else wants to train it waits. Freed when the process ends."""
-        with locked(self.folder / ".locks" / identity):
+        """Hold a run for oneself: whoever else wants to train it waits. It is freed when the process ends."""
+        with disk.lock(self._lock_file(identity)):
             yield
 
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a folder, or of a file that is made for it: other processes that want it wait.
-
-    It is freed when the process ends, however it ends.
-    """
-    with plain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    def is_locked(self, identity: str) -> bool:
+        """Say whether somebody holds a run."""
+        return disk.is_locked(self._lock_file(identity))
 
 
-def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return arrays as the bytes of an ``.npz`` file: equal arrays, equal bytes."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **dict(arrays))
-    return buffer.getvalue()
-
-
-def unpack(packed: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an ``.npz`` file's bytes.
+def _read(folder: Path) -> Record:
+    """Read a record whose bytes are what its manifest says; its content is not checked yet.
 
     Raises
     ------
-    ValueError
-        If they are not such a file, or it holds Python objects.
+    OtherFormat, DamagedRecord, OSError, ValidationError, ValueError, KeyError, TypeError, AttributeError
     """
-    try:
-        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:  # what zipfile raises of damage
-        raise ValueError(str(error)) from None
-
-
-def map_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an ``.npz`` file as views of the file, read when they are used.
-
-    So the file may be larger than memory. NumPy maps ``.npy`` files; an uncompressed ``.npz`` is a ZIP of those, one
-    after another.
-
-    Raises
-    ------
-    ValueError
-        If it is not such a file, or it is compressed, or it holds Python objects.
-    """
-    arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            for member in archive.infolist():
-                if member.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError(f"{member.filename} is compressed")
-                file.seek(member.header_offset + _NAME_LENGTHS_AT)
-                # The lengths of the member's name and of the extra field, which lie between its header and its content.
-                lengths = struct.unpack("<HH", file.read(4))
-                file.seek(sum(lengths), os.SEEK_CUR)
-                major, _ = np.lib.format.read_magic(file)
-                read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[major]
-                shape, fortran_order, dtype = read_header(file)
-                if dtype.hasobject:
-                    raise ValueError(f"{member.filename} holds Python objects")
-                mapped = np.memmap(
-                    file, dtype, "r", offset=file.tell(), shape=shape, order="F" if fortran_order else "C"
-                )
-                arrays[member.filename.removesuffix(".npy")] = np.asarray(mapped)
-    except (EOFError, KeyError, RuntimeError, struct.error, tokenize.TokenError, zipfile.BadZipFile) as error:
-        raise ValueError(str(error)) from None
-    return arrays
-
-
-@contextlib.contextmanager
-def plain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a folder that may not be written into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{path}: no space left on the disk; free some and run again") from None
-        if error.errno in (
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOTDIR,
-            errno.EISDIR,
-            errno.EEXIST,
-            errno.EFBIG,
-        ):
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-        raise
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    manifest = json.loads(disk.read_regular(folder / MANIFEST, MANIFEST_LIMIT))
+    seal = manifest.pop("seal")
+    if manifest.get("format") != FORMAT:
+        raise OtherFormat(f"{folder}: has format {manifest.get('format', 1)}; this version reads format {FORMAT}")
+    if seal != sha256(canonical(manifest)):
+        raise ValueError(f"{MANIFEST} is not what was written")
+    ingredients = manifest["ingredients"]
+    expected = _expected_arrays(Ingredients.model_validate(ingredients).config)
+    limit = sum(int(np.prod(shape, dtype=object)) * dtype.itemsize + 1000 for shape, dtype in expected.values())
+    packed = disk.read_regular(folder / ARRAYS, limit)
+    if manifest["arrays"] != sha256(packed):
+        raise ValueError(f"{ARRAYS} is not what was written")
+    arrays = unpack(packed)
+    if arrays.keys() != expected.keys():
+        raise ValueError(f"{ARRAYS} has other arrays than a record's")
+    return Record(
+        ingredients, arrays.pop("parameters"), History(**arrays), Volatile.model_validate(manifest.get("volatile", {}))
+    )

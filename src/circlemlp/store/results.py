@@ -1,51 +1,24 @@
-"""The results of a sweep: its records and the tidy tables that the report reads.
+"""The results of a sweep: its records, and tables of them for other programs.
 
-A folder of results holds what an experiment produced, in bytes that depend on nothing else: records
-without what varies between executions, ``cells.json`` with their order and the command behind each,
-``replicates.csv`` with a row for every replicate, and ``curves.csv`` with thinned curves.
+A folder of results holds what an experiment produced, in bytes that depend on nothing else: records without what
+varies between executions, ``cells.json`` with their order under a seal, ``replicates.csv`` with a row for every
+replicate, and ``curves.csv`` with thinned curves.
 """
 
 import json
-import shlex
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-from circlemlp.run.cells import architecture
 from circlemlp.errors import UserError
-from circlemlp.store.records import DamagedRecord, Record, Store, locked, plain_disk_errors
+from circlemlp.store import disk
+from circlemlp.store.identity import canonical, sha256
+from circlemlp.store.records import DamagedRecord, Record, Store
+from circlemlp.store.tables import as_csv, curve_rows, replicate_rows
 
 RESULTS = Path("results")
-REPLICATES, CURVES = "replicates.csv", "curves.csv"
-CURVE_POINTS = 101
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a report is made from.
-
-    Attributes
-    ----------
-    records : list of Record
-        In the order of the sweep.
-    commands : list of str
-        What trains each of them by itself.
-    replicates : DataFrame
-        A row for every replicate of every cell.
-    curves : DataFrame
-        A row for every replicate and kept epoch.
-    """
-
-    records: list[Record]
-    commands: list[str]
-    replicates: pd.DataFrame
-    curves: pd.DataFrame
+CELLS, REPLICATES, CURVES = "cells.json", "replicates.csv", "curves.csv"
+CELLS_LIMIT, TABLE_LIMIT = 100_000_000, 10_000_000_000
+"""The most bytes of a list of cells, of a table."""
 
 
 def exported_folders() -> list[Path]:
@@ -58,107 +31,45 @@ def exported_stores() -> list[Store]:
     return [Store(folder / "records") for folder in exported_folders()]
 
 
-def export(folder: Path, outcomes: Sequence[tuple[list[str], Record]]) -> None:
+def export(folder: Path, records: Sequence[Record]) -> None:
     """Write a folder of results, replacing the one that is there."""
-    with plain_disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.parent), tempfile.TemporaryDirectory(prefix=".aside-", dir=folder.parent) as aside:
-            made = Path(aside) / folder.name
-            store = Store(made / "records")
-            for _, record in outcomes:
-                store.save(record, volatile=False)
-            cells = [{"identity": record.identity, "command": _command(o)} for o, record in outcomes]
-            (made / "cells.json").write_text(json.dumps(cells, indent=2) + "\n")
-            records = [record for _, record in outcomes]
-            (made / REPLICATES).write_text(_csv(replicates_table(records)))
-            (made / CURVES).write_text(_csv(curves_table(records)))
-            if folder.exists():
-                folder.rename(Path(aside) / "before")
-            made.rename(folder)
+    with disk.replacing_folder(folder) as made:
+        store = Store(made / "records")
+        for record in records:
+            store.save(record, volatile=False)
+        cells = [record.identity for record in records]
+        content = json.dumps({"cells": cells, "seal": sha256(canonical(cells))}, indent=2) + "\n"
+        disk.write(made / CELLS, content.encode())
+        for name, table in _tables(records).items():
+            disk.write(made / name, table.encode())
 
 
-def read(folder: Path) -> Results:
-    """Read a folder of results and check its records.
+def read(folder: Path) -> list[Record]:
+    """Read the records of a folder of results, in the order of the sweep, and check everything in it.
 
     Raises
     ------
     UserError
         If it is missing or damaged.
     """
-    remedy = "make them with: dvc repro, or: python pipelines/train.py -m experiment=..."
+    remedy = f"make them with: python pipelines/train.py -m experiment=... paths.results={folder}"
     try:
-        cells = json.loads((folder / "cells.json").read_text())
-        if not (isinstance(cells, list) and cells):
-            raise ValueError("cells.json names no cells")
-        records = [Store(folder / "records").load(cell["identity"]) for cell in cells]
-        commands = [str(cell["command"]) for cell in cells]
-        tables = {REPLICATES: replicates_table(records), CURVES: curves_table(records)}
-        written = {name: (folder / name).read_text() if (folder / name).is_file() else "" for name in tables}
-    except FileNotFoundError:
+        content = json.loads(disk.read_regular(folder / CELLS, CELLS_LIMIT))
+        cells = content["cells"]
+        if not cells or content["seal"] != sha256(canonical(cells)):
+            raise ValueError(f"{CELLS} is not what was written")
+        records = [Store(folder / "records").load(identity) for identity in cells]
+        for name, table in _tables(records).items():
+            if disk.read_regular(folder / name, TABLE_LIMIT) != table.encode():
+                raise ValueError(f"{name} is not that of the records")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if folder.is_dir():
+            raise UserError(f"{folder}: the results are damaged ({error}); {remedy}") from None
         raise UserError(f"{folder}: there are no results here; {remedy}") from None
-    except (DamagedRecord, OSError, KeyError, TypeError, ValueError) as error:
+    except (DamagedRecord, OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{folder}: the results are damaged ({error}); {remedy}") from None
-    for name, table in tables.items():
-        if written[name] != _csv(table):
-            raise UserError(f"{folder}: the results are damaged ({name} is not that of the records); {remedy}")
-    return Results(records, commands, tables[REPLICATES], tables[CURVES])
+    return records
 
 
-def replicates_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Return one row for every replicate; what a diverged one does not have is missing."""
-    rows = []
-    for record in records:
-        summary = record.summary
-        for replicate, diverged_at in enumerate(summary["diverged_at"]):
-            rows.append(
-                {
-                    **_labels(record),
-                    "parameters": summary["n_parameters"],
-                    "replicate": replicate,
-                    "training_loss": summary["training_loss"][replicate],
-                    "validation_loss": summary["validation_loss"][replicate],
-                    "validation_accuracy": summary["validation_accuracy"][replicate],
-                    "diverged_at": diverged_at,
-                    "stopped_at": summary["stopped_at"][replicate],
-                }
-            )
-    return pd.DataFrame(rows).astype({"diverged_at": "Int64", "stopped_at": "Int64"})
-
-
-def curves_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Return the curves of every replicate at about a hundred epochs."""
-    parts = []
-    for record in records:
-        epochs = kept_epochs(record.arrays["training_loss"].shape[1] - 1, CURVE_POINTS)
-        for replicate in range(len(record.arrays["training_loss"])):
-            curves = {
-                name: record.arrays[name][replicate, epochs]
-                for name in ("training_loss", "validation_loss", "validation_accuracy")
-            }
-            parts.append(pd.DataFrame({**_labels(record), "replicate": replicate, "epoch": epochs, **curves}))
-    return pd.concat(parts, ignore_index=True)
-
-
-def kept_epochs(epochs: int, points: int) -> NDArray[np.int64]:
-    """Return at most so many epochs from 0 to the last, both kept, evenly spaced."""
-    return np.unique(np.linspace(0, epochs, points).round().astype(np.int64))
-
-
-def _labels(record: Record) -> dict[str, Any]:
-    config = record.ingredients["config"]
-    return {
-        "identity": record.identity[:12],
-        "architecture": architecture(config["model"]),
-        "learning_rate": config["optimizer"]["learning_rate"],
-    }
-
-
-def _command(overrides: Sequence[str]) -> str:
-    told = [o for o in overrides if not o.startswith(("paths.", "tracking", "progress.", "hydra"))]
-    told.sort(key=lambda override: not override.startswith("experiment="))
-    return shlex.join(["python", "pipelines/train.py", *told])
-
-
-def _csv(table: pd.DataFrame) -> str:
-    text: str = table.to_csv(index=False, lineterminator="\n")
-    return text
+def _tables(records: Sequence[Record]) -> dict[str, str]:
+    return {REPLICATES: as_csv(list(replicate_rows(records))), CURVES: as_csv(list(curve_rows(records)))}
