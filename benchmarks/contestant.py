@@ -65,16 +65,18 @@ def version(name: str, mode: numerics.Mode) -> str:
 
 
 def data() -> Any:
-    from circlemlp.core.data import Boundary, sample_dataset
+    from circlemlp.core.data import sample_dataset
 
-    return sample_dataset(Boundary(0, 1, 0, 1), n_train=N_TRAIN, n_validation=N_VALIDATION, label_noise=0, seed=2024)
+    numbers = {"n_train": N_TRAIN, "n_validation": N_VALIDATION, "label_noise": 0.0, "seed": 2024}
+    return sample_dataset({"shape": "quarter_circle", "radius": 1.0, **numbers})
 
 
 def core(task: Task) -> Epochs:
     import numpy as np
 
     from circlemlp.core.optimizers import Adam
-    from circlemlp.core.training import Recipe, Trainer
+    from circlemlp.core.recipe import Recipe
+    from circlemlp.core.training import Trainer
 
     replicates = task["replicates"]
     recipe = Recipe(task["hidden"], Adam(), epochs=10**6, batch_size=task["batch_size"])

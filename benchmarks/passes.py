@@ -175,7 +175,7 @@ def of_a_batch() -> Iterator[Pair]:
         v[:] = 0.999 * v + 0.001 * g**2
         theta[:] = theta - 0.001 * (m / (1 - 0.9**10)) / (np.sqrt(v / (1 - 0.999**10)) + 1e-8)
 
-    yield "Adam, 8705 parameters: as written | in place", textbook, lambda: adam.step(state, g, theta, 0.001)
+    yield "Adam, 8705 parameters: as written | in place", textbook, lambda: adam.step(state, g, theta)
 
     dead, subnormal = np.zeros_like(g), np.full_like(g, 4 * np.finfo(np.float32).smallest_subnormal)
 
@@ -185,7 +185,7 @@ def of_a_batch() -> Iterator[Pair]:
         def step() -> None:
             np.copyto(fading.first_moment, sums)
             fading.steps = 0
-            adam.step(fading, dead, theta, 0.001)
+            adam.step(fading, dead, theta)
 
         return step
 

@@ -22,11 +22,13 @@ def main() -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     numerics.pin(numerics.resolve("auto"))
-    from circlemlp.core.data import Boundary, Dataset, sample_dataset
+    from circlemlp.core.data import Dataset, sample_dataset
     from circlemlp.core.optimizers import Adam
-    from circlemlp.core.training import Recipe, Trainer
+    from circlemlp.core.recipe import Recipe
+    from circlemlp.core.training import Trainer
 
-    largest = sample_dataset(Boundary(0, 1, 0, 1), n_train=SIZES[-1], n_validation=2000, label_noise=0, seed=0)
+    numbers = {"n_train": SIZES[-1], "n_validation": 2000, "label_noise": 0.0, "seed": 0}
+    largest = sample_dataset({"shape": "quarter_circle", "radius": 1.0, **numbers})
     for hidden in ARCHITECTURES:
         trainers, added = {}, {}
         for n in SIZES:

@@ -23,8 +23,9 @@ from circlemlp.core.data import Dataset
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.optimizers import Adam
 from circlemlp.core.parameters import Layout
+from circlemlp.core.recipe import Recipe
 from circlemlp.core.streams import stream
-from circlemlp.core.training import Recipe, train
+from circlemlp.core.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:max_iter=:sklearn.exceptions.ConvergenceWarning")
 
@@ -116,7 +117,7 @@ def test_from_the_same_weights_it_trains_like_scikit_learns(solver, batch_size, 
 def test_it_is_the_cores_training(batch_size, epochs, dtype):
     x, y = X.astype(dtype), Y.astype(np.uint8)
     recipe = Recipe((8, 4), Adam(0.01), epochs=epochs, batch_size=batch_size, dtype=dtype, seed=7)
-    parameters, history = train(Dataset(x, y, x, y), recipe, replicates=1)
+    parameters, history = train(Dataset(x, y, x, y), recipe)
     fitted = model(batch_size=batch_size or 200, shuffle=batch_size is not None, max_iter=epochs, random_state=7)
     fitted.fit(x, y)
     for matrix, w, b in zip(Layout.of((8, 4)).matrices(parameters), fitted.coefs_, fitted.intercepts_, strict=True):

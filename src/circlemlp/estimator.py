@@ -365,8 +365,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         """Train epoch by epoch, without end."""
         dtype = self._parameters.dtype
         network = Network(self._layout, self._parameters, self.activation)
-        optimizer = self._optimizer()
-        step = partial(optimizer.step, self._state, network.gradient, self._parameters, optimizer.learning_rate)
+        step = partial(self._optimizer().step, self._state, network.gradient, self._parameters)
         shuffle = [self._shuffling] if self.shuffle else []
         batch_size = self._clipped_batch_size(len(X))
         cut = Cut.of(self._layout, dtype, 1, batch_size)

@@ -1,15 +1,22 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from circlemlp.core.data import Boundary, sample_dataset
+from circlemlp.core.data import CHUNK, Boundary, Dataset, is_drawn_from, sample_dataset
 from circlemlp.core.streams import stream
 
-QUARTER = Boundary(0.0, 1.0, 0.0, 1.0)
-RING = Boundary(-1.0, 1.0, 0.4, 0.9)
+QUARTER = {"shape": "quarter_circle", "radius": 1.0}
+DISK = {"shape": "disk", "radius": 0.8}
+RINGS = {"shape": "rings", "inner_radius": 0.4, "outer_radius": 0.9}
 
 
-def sample(boundary=QUARTER, *, n_train=5000, n_validation=2000, label_noise=0.0, seed=2024):
-    return sample_dataset(boundary, n_train=n_train, n_validation=n_validation, label_noise=label_noise, seed=seed)
+def described(shape=QUARTER, **changes):
+    return {**shape, "n_train": 5000, "n_validation": 2000, "label_noise": 0.0, "seed": 2024, **changes}
+
+
+def sample(shape=QUARTER, **changes):
+    return sample_dataset(described(shape, **changes))
 
 
 def test_the_default_data_are_the_same_bytes_for_ever():
@@ -17,38 +24,33 @@ def test_the_default_data_are_the_same_bytes_for_ever():
 
 
 def test_noisy_data_are_the_same_bytes_for_ever():
-    noisy = sample(RING, n_train=50, n_validation=20, label_noise=0.2)
+    noisy = sample(RINGS, n_train=50, n_validation=20, label_noise=0.2)
     assert noisy.digest() == "2c31f5a9228c366aa0b99f8a2d66871f352b5e79d4e69b2730db40b823a145eb"
 
 
 @pytest.mark.parametrize(
-    ("boundary", "point", "label"),
+    ("shape", "point", "label"),
     [
         (QUARTER, (0.0, 0.0), 1),
         (QUARTER, (0.6, 0.8), 0),  # 0.36 + 0.64 rounds to 1.0: on the arc is outside
         (QUARTER, (0.6, 0.7999), 1),
         (QUARTER, (0.99, 0.99), 0),
-        (RING, (0.0, 0.0), 0),
-        (RING, (0.4, 0.0), 1),  # on the inner circle is inside the ring
-        (RING, (0.0, -0.5), 1),
-        (RING, (-0.9, 0.0), 0),
+        (RINGS, (0.0, 0.0), 0),
+        (RINGS, (0.4, 0.0), 1),  # on the inner circle is inside the ring
+        (RINGS, (0.0, -0.5), 1),
+        (RINGS, (-0.9, 0.0), 0),
     ],
 )
-def test_a_point_has_the_class_of_its_side(boundary, point, label):
-    assert boundary.classify(np.array([point])) == [label]
+def test_a_point_has_the_class_of_its_side(shape, point, label):
+    assert Boundary.of(described(shape)).classify(np.array([point])) == [label]
 
 
 @pytest.mark.parametrize(
-    ("boundary", "share"),
-    [
-        (QUARTER, np.pi / 4),
-        (Boundary(-1, 1, 0, 0.8), np.pi * 0.64 / 4),
-        (RING, np.pi * (0.81 - 0.16) / 4),
-        (Boundary(-2, 2, 0, 1.5), np.pi * 2.25 / 16),
-    ],
+    ("shape", "share"),
+    [(QUARTER, np.pi / 4), (DISK, np.pi * 0.64 / 4), (RINGS, np.pi * (0.81 - 0.16) / 4)],
 )
-def test_the_share_of_ones_is_the_area(boundary, share):
-    data = sample(boundary, n_train=100_000)
+def test_the_share_of_ones_is_the_area(shape, share):
+    data, boundary = sample(shape, n_train=100_000), Boundary.of(described(shape))
     assert abs(data.y_train.mean() - share) < 4 * np.sqrt(share * (1 - share) / 100_000)
     for coordinate in data.x_train.T:
         assert boundary.low <= coordinate.min() < boundary.low + 0.001
@@ -68,6 +70,86 @@ def test_noise_flips_its_share_of_labels_and_moves_no_point():
         )
         < 0.004
     )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        described(DISK, inner_radius=0.1),
+        described(RINGS, radius=0.5),
+        described(file="data.npz"),
+        {**described(), "shape": "triangle"},
+        {key: value for key, value in described().items() if key != "radius"},
+        {key: value for key, value in described().items() if key != "seed"},
+    ],
+    ids=["inner radius of a disk", "radius of rings", "file", "unknown shape", "no radius", "no seed"],
+)
+def test_a_description_that_is_not_one_is_refused(data):
+    with pytest.raises((TypeError, KeyError)):
+        sample_dataset(data)
+
+
+MANY = described(RINGS, n_train=2 * CHUNK + 7, n_validation=CHUNK, label_noise=0.2)
+
+
+def test_points_drawn_in_chunks_are_those_drawn_at_once():
+    data, boundary = sample_dataset(MANY), Boundary(-1.0, 1.0, 0.4, 0.9)
+    for split, x, y in (
+        ("train", data.x_train, data.y_train),
+        ("validation", data.x_validation, data.y_validation),
+    ):
+        points = stream(2024, "data", split, "points").uniform(-1, 1, size=(len(x), 2))
+        flipped = stream(2024, "data", split, "flips").random(len(x)) < 0.2
+        np.testing.assert_array_equal(x, points)
+        np.testing.assert_array_equal(y, boundary.classify(points) ^ flipped)
+
+
+def test_a_data_set_is_recognised_as_drawn_from_its_description():
+    assert is_drawn_from(sample_dataset(MANY), MANY)
+    assert not is_drawn_from(sample_dataset(MANY), {**MANY, "seed": 2025})
+    assert not is_drawn_from(sample_dataset(MANY), {**MANY, "label_noise": 0.21})
+    assert not is_drawn_from(sample_dataset(MANY), {**MANY, "outer_radius": 0.91})
+    assert not is_drawn_from(sample_dataset(MANY), {**MANY, "n_validation": CHUNK - 1})
+
+
+@pytest.mark.parametrize("name", ["x_train", "y_train", "x_validation", "y_validation"])
+@pytest.mark.parametrize("where", [0, CHUNK - 1, -1])
+def test_a_single_changed_bit_is_noticed(name, where):
+    arrays = vars(sample_dataset(MANY))
+    arrays[name].view(np.uint8).reshape(len(arrays[name]), -1)[where, 0] ^= 1
+    assert not is_drawn_from(Dataset(**arrays), MANY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, y: (x.astype(np.float32), y),
+        lambda x, y: (x.astype(">f8"), y),
+        lambda x, y: (np.asfortranarray(x), y),
+        lambda x, y: (x.reshape(-1), y),
+        lambda x, y: (x, y.astype(np.int8)),
+        lambda x, y: (x, y.astype(bool)),
+        lambda x, y: (x, y[:, np.newaxis]),
+        lambda x, y: (x[:-1], y[:-1]),
+    ],
+)
+def test_another_type_shape_or_order_is_noticed(change):
+    data = sample(n_train=100, n_validation=50)
+    assert is_drawn_from(data, described(n_train=100, n_validation=50))
+    changed = Dataset(*change(data.x_train, data.y_train), data.x_validation, data.y_validation)
+    assert not is_drawn_from(changed, described(n_train=100, n_validation=50))
+
+
+def test_recognising_a_data_set_takes_little_memory():
+    data, description = sample(n_train=1_000_000), described(n_train=1_000_000)
+    tracemalloc.start()
+    try:
+        assert is_drawn_from(data, description)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    print(f"{peak / 1e6:.1f} MB at the most, of 17")
+    assert peak < 3e6
 
 
 def test_the_splits_are_different_points():

@@ -1,3 +1,5 @@
+from functools import partial
+
 import mpmath
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ def descend(optimizer, theta, gradient, steps):
     """Take steps down a function with this gradient, in place."""
     state = State.of(theta)
     for _ in range(steps):
-        optimizer.step(state, gradient(theta), theta, optimizer.learning_rate)
+        optimizer.step(state, gradient(theta), theta)
     return state
 
 
@@ -48,7 +50,7 @@ def test_ten_thousand_steps_of_adam_stay_within_two_ulp_a_step_of_50_digits(epsi
         exact, m, v = [mpmath.mpf(float(x)) for x in start], [mpmath.mpf(0)] * 3, [mpmath.mpf(0)] * 3
         worst = 0.0
         for t in range(1, steps + 1):
-            optimizer.step(state, gradients[t - 1], theta, optimizer.learning_rate)
+            optimizer.step(state, gradients[t - 1], theta)
             c1, c2 = 1 - b1**t, 1 - b2**t
             for i in range(3):
                 g = mpmath.mpf(float(gradients[t - 1, i]))
@@ -127,10 +129,20 @@ def test_momentum_by_hand(nesterov):
     state = State.of(theta)
     velocity, expected = 0.0, 1.0
     for g in gradients:
-        SGD(momentum=0.8, nesterov=nesterov).step(state, np.array([g]), theta, 0.1)
+        SGD(0.1, momentum=0.8, nesterov=nesterov).step(state, np.array([g]), theta)
         velocity = 0.8 * velocity + g
         expected -= 0.1 * (g + 0.8 * velocity if nesterov else velocity)
         assert theta[0] == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("optimizer", [Adam, AdamW, SGD, partial(SGD, nesterov=True)], ids=str)
+def test_a_factor_scales_the_learning_rate(optimizer):
+    scaled, plain = np.array([0.7, -2.0]), np.array([0.7, -2.0])
+    states = State.of(scaled), State.of(plain)
+    for gradient in stream(0, "gradients").standard_normal((5, 2)):
+        optimizer(0.3).step(states[0], gradient, scaled, 0.25)
+        optimizer(0.3 * 0.25).step(states[1], gradient, plain)
+    np.testing.assert_array_equal(scaled, plain)
 
 
 @pytest.mark.parametrize("optimizer", [Adam(), AdamW(), SGD(), SGD(nesterov=True)], ids=str)
@@ -143,8 +155,8 @@ def test_a_step_is_a_function_of_state_gradient_and_parameters(optimizer):
     for _ in range(3):
         gradient = rng.standard_normal((3, 4)).astype(np.float32)
         kept = gradient.copy()
-        optimizer.step(one, gradient, first, 0.1)
-        optimizer.step(other, gradient, second, 0.1)
+        optimizer.step(one, gradient, first, 0.5)
+        optimizer.step(other, gradient, second, 0.5)
         np.testing.assert_array_equal(gradient, kept)
     np.testing.assert_array_equal(first, second)
     assert (first != before).all()
@@ -160,9 +172,9 @@ def test_sums_that_fade_become_zero_and_not_subnormal(optimizer, dtype):
     theta = np.array([1.0, -1.0, 1.0, 1.0], dtype)
     state = State.of(theta)
     first = np.array([1, -1, 1, 0], dtype) * (2 * tiny)
-    optimizer.step(state, first, theta, 0.1)
+    optimizer.step(state, first, theta)
     for _ in range(2 * FLUSH_EVERY):
-        optimizer.step(state, np.array([0, 0, tiny, 1], dtype), theta, 0.1)
+        optimizer.step(state, np.array([0, 0, tiny, 1], dtype), theta)
     assert not state.first_moment[:2].any()
     assert state.first_moment[2] >= tiny
     assert state.first_moment[3] > 1
@@ -175,6 +187,6 @@ def test_what_is_not_finite_is_not_made_finite():
     state = State.of(theta)
     with np.errstate(invalid="ignore"):
         for _ in range(FLUSH_EVERY):
-            Adam().step(state, np.array([np.nan, np.inf, 1.0]), theta, 0.1)
+            Adam().step(state, np.array([np.nan, np.inf, 1.0]), theta)
     assert np.isnan(theta[:2]).all()
     assert np.isfinite(theta[2])

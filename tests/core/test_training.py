@@ -6,27 +6,35 @@ import numpy as np
 import pytest
 
 import plain
-from circlemlp.core.data import Boundary, Dataset, sample_dataset
+from circlemlp.core.data import Dataset, sample_dataset
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import top_error
 from circlemlp.core.network import Network
 from circlemlp.core.optimizers import SGD, Adam, AdamW
 from circlemlp.core.parameters import Layout
+from circlemlp.core.recipe import EarlyStopping, Recipe
 from circlemlp.core.schedules import Schedule
 from circlemlp.core.streams import stream
 from circlemlp.core.tiles import Cut, augment
-from circlemlp.core.training import EarlyStopping, Recipe, Trainer, replicates_together, train
+from circlemlp.core.training import Trainer, replicates_together, train
 
-DATA = sample_dataset(Boundary(0, 1, 0, 1), n_train=5000, n_validation=2000, label_noise=0, seed=2024)
-SMALL = sample_dataset(Boundary(0, 1, 0, 1), n_train=300, n_validation=100, label_noise=0, seed=1)
+
+def points(**changes):
+    described = {"shape": "quarter_circle", "radius": 1.0, "n_validation": 100, "label_noise": 0.0, "seed": 1}
+    return sample_dataset({**described, **changes})
+
+
+DATA = points(n_train=5000, n_validation=2000, seed=2024)
+SMALL = points(n_train=300)
 
 
 def recipe(**changes):
-    return Recipe(**{"hidden_layer_sizes": (8, 4), "optimizer": Adam(), "epochs": 5, "dtype": "float64", **changes})
+    settings = {"hidden_layer_sizes": (8, 4), "optimizer": Adam(), "epochs": 5, "dtype": "float64", "replicates": 3}
+    return Recipe(**{**settings, **changes})
 
 
-def run(dataset=SMALL, *, replicates=3, **changes):
-    return train(dataset, recipe(**changes), replicates)
+def run(dataset=SMALL, **changes):
+    return train(dataset, recipe(**changes))
 
 
 @pytest.mark.parametrize("hidden", [(64,), (128,), (64, 32), (128, 64)])
@@ -42,12 +50,12 @@ def test_a_thousand_epochs_follow_the_plain_implementation(hidden):
 
 def test_a_batch_of_several_tiles_follows_the_plain_implementation():
     layout, optimizer = Layout.of((8, 4)), Adam(0.01)
-    points = sample_dataset(Boundary(0, 1, 0, 1), n_train=10_300, n_validation=10, label_noise=0, seed=1)
+    data = points(n_train=10_300, n_validation=10)
     start = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
-    expected = plain.train(start, layout.layer_sizes, points.x_train, points.y_train, epochs=5, learning_rate=0.01)
-    _, full = run(points, epochs=5, optimizer=optimizer, replicates=1)
+    expected = plain.train(start, layout.layer_sizes, data.x_train, data.y_train, epochs=5, learning_rate=0.01)
+    _, full = run(data, epochs=5, optimizer=optimizer, replicates=1)
     np.testing.assert_allclose(full.training_loss[0], expected, rtol=1e-11)
-    _, mini = run(points, epochs=5, optimizer=optimizer, batch_size=len(points.x_train), replicates=1)
+    _, mini = run(data, epochs=5, optimizer=optimizer, batch_size=len(data.x_train), replicates=1)
     np.testing.assert_allclose(mini.training_loss[0, 1:], expected[:-1], rtol=1e-11)
 
 
@@ -80,11 +88,11 @@ def test_no_replicate_knows_of_the_others(batch_size):
 
 @pytest.mark.parametrize("batch_size", [None, 128, 3000])
 def test_nor_do_the_curves_of_many_windows(batch_size):
-    points = sample_dataset(Boundary(0, 1, 0, 1), n_train=5000, n_validation=17_000, label_noise=0, seed=1)
+    data = points(n_train=5000, n_validation=17_000)
     settings = recipe(batch_size=batch_size, epochs=3, dtype="float32")
     curves = []
     for group in (range(2, 3), range(4)):
-        trainer, loss, accuracy = Trainer(points, settings, group), np.empty(len(group)), np.empty(len(group))
+        trainer, loss, accuracy = Trainer(data, settings, group), np.empty(len(group)), np.empty(len(group))
         for _ in range(3):
             training_loss = trainer.epoch().copy()
             trainer.validate(loss, accuracy)
@@ -164,15 +172,15 @@ def test_the_schedule_counts_the_steps_of_all_epochs():
     whole, _ = run(batch_size=100, epochs=4, schedule=Schedule("cosine"))
     flat, _ = run(batch_size=100, epochs=4)
     assert not np.allclose(whole, flat)
-    rates = []
+    factors = []
 
     class Watched(SGD):
-        def step(self, state, gradient, parameters, learning_rate):
-            super().step(state, gradient, parameters, learning_rate)
-            rates.append(learning_rate)
+        def step(self, state, gradient, parameters, factor):
+            super().step(state, gradient, parameters, factor)
+            factors.append(factor)
 
     run(batch_size=100, epochs=4, replicates=1, optimizer=Watched(0.5), schedule=Schedule("cosine"))
-    assert rates == [0.5 * Schedule("cosine").factor(step, 12) for step in range(1, 13)]
+    assert factors == [Schedule("cosine").factor(step, 12) for step in range(1, 13)]
 
 
 @pytest.mark.parametrize("batch_size", [None, 40])
@@ -218,9 +226,9 @@ def test_every_optimizer_and_activation_learns(optimizer, activation):
 
 def overfitting(**changes):
     """Few noisy points and a large step: the validation loss soon rises."""
-    noisy = sample_dataset(Boundary(0, 1, 0, 1), n_train=40, n_validation=200, label_noise=0.3, seed=3)
+    noisy = points(n_train=40, n_validation=200, label_noise=0.3, seed=3)
     settings = {"hidden_layer_sizes": (32,), "optimizer": Adam(0.05), "epochs": 150, **changes}
-    return train(noisy, recipe(**settings), 3), noisy
+    return train(noisy, recipe(**settings)), noisy
 
 
 @pytest.mark.parametrize("batch_size", [None, 16])
@@ -296,12 +304,13 @@ def test_the_final_values_end_the_curves():
 def test_progress_counts_every_epoch_of_every_replicate():
     for batch_size in (None, 32):
         seen = []
-        train(SMALL, recipe(epochs=3, batch_size=batch_size), 5, seen.append)
+        train(SMALL, recipe(epochs=3, batch_size=batch_size, replicates=5), seen.append)
         assert seen[-1] == 15
         assert seen == sorted(seen)
     seen = []
-    stopping = recipe(epochs=50, batch_size=32, optimizer=SGD(1e-300), early_stopping=EarlyStopping(patience=4))
-    train(SMALL, stopping, 5, seen.append)
+    rule = EarlyStopping(patience=4)
+    stopping = recipe(epochs=50, batch_size=32, optimizer=SGD(1e-300), early_stopping=rule, replicates=5)
+    train(SMALL, stopping, seen.append)
     assert seen[-1] == 250
     assert seen == sorted(seen)
 
@@ -320,7 +329,7 @@ def test_small_batches_are_trained_together_and_full_ones_alone():
 )
 def test_an_epoch_allocates_nothing(activation, batch_size):
     # More points than a window holds, so that no buffer of any kind is small.
-    many = sample_dataset(Boundary(0, 1, 0, 1), n_train=20_000, n_validation=20_000, label_noise=0, seed=0)
+    many = points(n_train=20_000, n_validation=20_000, seed=0)
     settings = {"hidden_layer_sizes": (64, 32), "activation": activation, "batch_size": batch_size, "dtype": "float32"}
     trainer = Trainer(many, recipe(**settings), range(1))
     loss, accuracy = np.empty(1), np.empty(1)
@@ -352,15 +361,17 @@ from pathlib import Path
 from circlemlp import numerics
 numerics.pin(numerics.resolve("auto"))
 import numpy as np
-from circlemlp.core.data import Boundary, Dataset, sample_dataset
+from circlemlp.core.data import sample_dataset
 from circlemlp.core.optimizers import Adam
-from circlemlp.core.training import Recipe, Trainer
+from circlemlp.core.recipe import Recipe
+from circlemlp.core.training import Trainer
 
 def memory(what):
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(rf"^{what}:\\s+(\\d+) kB", status, re.M)[1])
 
-data = sample_dataset(Boundary(0, 1, 0, 1), n_train=1_000_000, n_validation=1000, label_noise=0, seed=0)
+numbers = {"n_train": 1_000_000, "n_validation": 1000, "label_noise": 0.0, "seed": 0}
+data = sample_dataset({"shape": "quarter_circle", "radius": 1.0, **numbers})
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is resident now
 before = memory("VmRSS")
 trainer = Trainer(data, Recipe((128, 64), Adam()), range(1))

@@ -1,7 +1,9 @@
 """Data with a circular decision boundary."""
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +30,36 @@ class Boundary:
     inner_radius: float
     outer_radius: float
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Boundary":
+        """Return the boundary of a described data set, see ``sample_dataset``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such shape.
+        TypeError
+            If the keys are not those of the shape.
+        """
+        radii = {key: value for key, value in data.items() if key not in DRAWING}
+        return SHAPES[data["shape"]](**radii)
+
     def classify(self, x: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Return the true class, 0 or 1, of points ``x`` of shape (n, 2); shape (n,)."""
         squared_distance = x[:, 0] ** 2 + x[:, 1] ** 2
-        inside = (squared_distance >= self.inner_radius**2) & (squared_distance < self.outer_radius**2)
-        return inside.astype(np.uint8)
+        inner, outer = self.inner_radius * self.inner_radius, self.outer_radius * self.outer_radius
+        return ((squared_distance >= inner) & (squared_distance < outer)).astype(np.uint8)
+
+
+DRAWING = ("shape", "n_train", "n_validation", "label_noise", "seed")
+"""The keys that every described data set has, whatever its shape."""
+
+SHAPES: dict[str, Callable[..., Boundary]] = {
+    "quarter_circle": lambda radius: Boundary(0.0, 1.0, 0.0, radius),
+    "disk": lambda radius: Boundary(-1.0, 1.0, 0.0, radius),
+    "rings": lambda inner_radius, outer_radius: Boundary(-1.0, 1.0, inner_radius, outer_radius),
+}
+"""The shapes by the names they have in configurations, as functions of the other keys."""
 
 
 @dataclass(frozen=True)
@@ -60,29 +87,73 @@ class Dataset:
         return sha.hexdigest()
 
 
-def sample_dataset(boundary: Boundary, *, n_train: int, n_validation: int, label_noise: float, seed: int) -> Dataset:
-    """Draw points uniformly from the square and label them.
+CHUNK = 16_384
+"""How many points are drawn at a time. It decides no number, only the memory that drawing takes: about a megabyte."""
+
+
+def _chunks(data: Mapping[str, Any], split: str) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.uint8]]]:
+    """Draw one split of a described data set; yield the place of some points in it, the points and their labels."""
+    boundary, n = Boundary.of(data), data[f"n_{split}"]
+    points, flips = (stream(data["seed"], "data", split, name) for name in ("points", "flips"))
+    for start in range(0, n, CHUNK):
+        place = slice(start, min(start + CHUNK, n))
+        size = place.stop - start
+        x = points.uniform(boundary.low, boundary.high, size=(size, 2))
+        flipped = flips.random(size) < data["label_noise"]
+        yield place, x, boundary.classify(x) ^ flipped
+
+
+def sample_dataset(data: Mapping[str, Any]) -> Dataset:
+    """Draw points uniformly from a square and label them.
 
     Parameters
     ----------
-    boundary : Boundary
-        Where the points lie and which of them are of class 1.
-    n_train, n_validation : int
-        Numbers of points, each at least 1.
-    label_noise : float
-        The probability, in [0, 0.5), that a label is flipped, in both splits alike. It is also the
-        lowest error rate any classifier can have.
-    seed : int
-        Non-negative. Points and flips come from separate streams, so noise never moves a point.
+    data : mapping
+        The description of a data set, the very mapping that is hashed into the identity of a run:
+
+        ``shape``, and ``radius``, or ``inner_radius`` and ``outer_radius``
+            What ``Boundary.of`` reads.
+        ``n_train``, ``n_validation``
+            Numbers of points, each at least 1.
+        ``label_noise``
+            The probability, in [0, 0.5), that a label is flipped, in both splits alike. It is also the lowest error
+            rate that any classifier can have.
+        ``seed``
+            Non-negative. Points and flips come from separate streams, so noise never moves a point.
 
     Returns
     -------
     Dataset
+
+    Raises
+    ------
+    KeyError, TypeError
+        If a key is missing or unknown, as in ``Boundary.of``.
     """
+    arrays = []
+    for split in ("train", "validation"):
+        n = data[f"n_{split}"]
+        x, y = np.empty((n, 2)), np.empty(n, np.uint8)
+        for place, points, labels in _chunks(data, split):
+            x[place], y[place] = points, labels
+        arrays += [x, y]
+    return Dataset(*arrays)
 
-    def split(name: str, n: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        x = stream(seed, "data", name, "points").uniform(boundary.low, boundary.high, size=(n, 2))
-        flipped = stream(seed, "data", name, "flips").random(n) < label_noise
-        return x, boundary.classify(x) ^ flipped
 
-    return Dataset(*split("train", n_train), *split("validation", n_validation))
+def is_drawn_from(dataset: Dataset, data: Mapping[str, Any]) -> bool:
+    """Say whether a data set is what ``sample_dataset`` draws from a description: every type, shape and bit.
+
+    The arrays may be larger than memory: they are read, and drawn again, a chunk at a time.
+    """
+    for split, x, y in (
+        ("train", dataset.x_train, dataset.y_train),
+        ("validation", dataset.x_validation, dataset.y_validation),
+    ):
+        n = data[f"n_{split}"]
+        types = x.dtype == np.float64 and y.dtype == np.uint8
+        if not (types and x.shape == (n, 2) and y.shape == (n,) and x.flags.c_contiguous):
+            return False
+        for place, points, labels in _chunks(data, split):
+            if x[place].tobytes() != points.tobytes() or y[place].tobytes() != labels.tobytes():
+                return False
+    return True

@@ -61,20 +61,19 @@ def _flush_subnormals(state: State, sums: Floats) -> None:
 
 
 class Optimizer(Protocol):
-    """What the training loop asks of an optimizer.
+    """What the training loop needs from an optimizer."""
 
-    Attributes
-    ----------
-    learning_rate : float
-        Step size, eta > 0, which a schedule may scale.
-    """
+    def step(self, state: State, gradient: Floats, parameters: Floats, factor: float = 1.0) -> None:
+        """Take one step: update ``parameters`` and ``state``.
 
-    @property
-    def learning_rate(self) -> float:
-        """The step size, as the class says."""
-
-    def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
-        """Update ``parameters`` and ``state`` along ``gradient``, all of one shape and type."""
+        Parameters
+        ----------
+        state : State
+        gradient, parameters : ndarray
+            Of the same shape and type.
+        factor : float
+            A schedule's factor on the learning rate.
+        """
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Adam:
     epsilon: float = 1e-8
     epsilon_hat: bool = False
 
-    def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
+    def step(self, state: State, gradient: Floats, parameters: Floats, factor: float = 1.0) -> None:
         """Take one step."""
         state.steps += 1
         first, second, scratch = state.first_moment, state.second_moment, state.scratch
@@ -138,7 +137,7 @@ class Adam:
         np.sqrt(second, out=scratch)
         np.add(scratch, epsilon, out=scratch)
         np.divide(first, scratch, out=scratch)
-        np.multiply(scratch, learning_rate * correction_1 / correction_2, out=scratch)
+        np.multiply(scratch, self.learning_rate * factor * correction_1 / correction_2, out=scratch)
         np.subtract(parameters, scratch, out=parameters)
 
 
@@ -160,10 +159,10 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
 
-    def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
+    def step(self, state: State, gradient: Floats, parameters: Floats, factor: float = 1.0) -> None:
         """Take one step."""
-        np.multiply(parameters, 1 - learning_rate * self.weight_decay, out=parameters)
-        super().step(state, gradient, parameters, learning_rate)
+        np.multiply(parameters, 1 - self.learning_rate * factor * self.weight_decay, out=parameters)
+        super().step(state, gradient, parameters, factor)
 
 
 @dataclass(frozen=True)
@@ -191,19 +190,19 @@ class SGD:
     momentum: float = 0.9
     nesterov: bool = False
 
-    def step(self, state: State, gradient: Floats, parameters: Floats, learning_rate: float) -> None:
+    def step(self, state: State, gradient: Floats, parameters: Floats, factor: float = 1.0) -> None:
         """Take one step."""
         state.steps += 1
-        velocity, scratch = state.first_moment, state.scratch
+        velocity, scratch, rate = state.first_moment, state.scratch, self.learning_rate * factor
         np.multiply(velocity, self.momentum, out=velocity)
         np.add(velocity, gradient, out=velocity)
         _flush_subnormals(state, velocity)
         if self.nesterov:
             np.multiply(velocity, self.momentum, out=scratch)
             np.add(scratch, gradient, out=scratch)
-            np.multiply(scratch, learning_rate, out=scratch)
+            np.multiply(scratch, rate, out=scratch)
         else:
-            np.multiply(velocity, learning_rate, out=scratch)
+            np.multiply(velocity, rate, out=scratch)
         np.subtract(parameters, scratch, out=parameters)
 
 

@@ -1,8 +1,8 @@
 """Training: replicates of one architecture on one data set."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,62 +14,11 @@ from circlemlp.core.data import Dataset
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import LossSum, top_error
 from circlemlp.core.network import Network
-from circlemlp.core.optimizers import Optimizer, State
+from circlemlp.core.optimizers import State
 from circlemlp.core.parameters import Floats, Layout
-from circlemlp.core.schedules import Schedule
+from circlemlp.core.recipe import Recipe
 from circlemlp.core.streams import stream
 from circlemlp.core.tiles import Cut
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """When a replicate stops before the last epoch; it then takes back its best parameters.
-
-    Attributes
-    ----------
-    patience : int
-        Stop after so many epochs in a row whose validation loss is not below the best by ``min_delta``.
-    min_delta : float
-        >= 0.
-    """
-
-    patience: int
-    min_delta: float = 0.0
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is done to a data set: everything that decides a training but the data.
-
-    Attributes
-    ----------
-    hidden_layer_sizes : sequence of int
-    activation : str
-        A key of ``activations.ACTIVATIONS``.
-    optimizer : Optimizer
-    schedule : Schedule
-        Of the learning rate.
-    epochs : int
-        At least 1.
-    batch_size : int or None
-        None: the full batch, in the order of the data. Otherwise mini-batches, shuffled every epoch; the
-        last one of an epoch takes what is left.
-    early_stopping : EarlyStopping or None
-    dtype : str
-        float32 or float64, of parameters and arithmetic. Losses are summed in float64.
-    seed : int
-        Of the streams for initialisation and shuffling.
-    """
-
-    hidden_layer_sizes: Sequence[int]
-    optimizer: Optimizer
-    activation: str = "relu"
-    schedule: Schedule = field(default_factory=Schedule)
-    epochs: int = 1000
-    batch_size: int | None = None
-    early_stopping: EarlyStopping | None = None
-    dtype: DTypeLike = "float32"
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -216,9 +165,8 @@ class Trainer:
         return pass_over(self._train, self._network, self._step, self._sum)
 
     def _step(self) -> None:
-        optimizer, state = self._recipe.optimizer, self.state
-        rate = optimizer.learning_rate * self._recipe.schedule.factor(state.steps + 1, self._steps)
-        optimizer.step(state, self._network.gradient, self.parameters, rate)
+        factor = self._recipe.schedule.factor(self.state.steps + 1, self._steps)
+        self._recipe.optimizer.step(self.state, self._network.gradient, self.parameters, factor)
 
     def _evaluate(self, batches: Batches) -> None:
         """Sum losses and right answers of the present parameters."""
@@ -245,8 +193,8 @@ class Trainer:
 class _Stopper:
     """Watches the validation losses of a group of replicates, and keeps each one's best parameters."""
 
-    def __init__(self, rule: EarlyStopping, history: History, parameters: Floats) -> None:
-        self._rule, self._history = rule, history
+    def __init__(self, patience: int, min_delta: float, history: History, parameters: Floats) -> None:
+        self._patience, self._min_delta, self._history = patience, min_delta, history
         self._best_loss = history.validation_loss[:, 0].copy()
         self._best_epoch = np.zeros(len(parameters), np.int64)
         self._best_parameters = parameters.copy()
@@ -255,10 +203,10 @@ class _Stopper:
         """Look at the losses after an epoch; say whether no replicate goes on."""
         loss, stopped_at = self._history.validation_loss[:, epoch], self._history.stopped_at
         running = stopped_at < 0
-        better = running & (loss < self._best_loss - self._rule.min_delta)
+        better = running & (loss < self._best_loss - self._min_delta)
         self._best_loss[better], self._best_epoch[better] = loss[better], epoch
         self._best_parameters[better] = parameters[better]
-        stopped_at[running & (epoch - self._best_epoch >= self._rule.patience)] = epoch
+        stopped_at[running & (epoch - self._best_epoch >= self._patience)] = epoch
         return bool((stopped_at >= 0).all())
 
     def take_back(self, parameters: Floats) -> None:
@@ -284,19 +232,15 @@ def replicates_together(layout: Layout, batch_size: int | None, dtype: DTypeLike
     return min(max(1, 4 * Cut.of(layout, dtype, 1, 10**9).tile // batch_size), MOST_TOGETHER)
 
 
-def train(
-    dataset: Dataset, recipe: Recipe, replicates: int, on_epoch: Callable[[int], None] = lambda _: None
-) -> tuple[Floats, History]:
+def train(dataset: Dataset, recipe: Recipe, on_epoch: Callable[[int], None] = lambda _: None) -> tuple[Floats, History]:
     """Train independent replicates and record their curves.
 
     Parameters
     ----------
     dataset : Dataset
     recipe : Recipe
-    replicates : int
-        At least 1.
     on_epoch : callable
-        Called with the number of epochs done so far, summed over replicates.
+        It is called with the number of epochs done so far, summed over replicates.
 
     Returns
     -------
@@ -305,6 +249,7 @@ def train(
     history : History
     """
     layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
+    replicates = recipe.replicates
     parameters = np.empty((replicates, layout.n_parameters), recipe.dtype)
     history = History.empty(replicates, recipe.epochs)
     together = replicates_together(layout, recipe.batch_size, recipe.dtype)
@@ -331,8 +276,9 @@ def _train_group(trainer: Trainer, recipe: Recipe, history: History, on_epoch: C
     if not full_batch:
         training_loss[:, 0] = trainer.training_loss()
     stopper = None
-    if recipe.early_stopping is not None:
-        stopper = _Stopper(recipe.early_stopping, history, trainer.parameters)
+    rule = recipe.early_stopping
+    if rule.patience is not None:
+        stopper = _Stopper(rule.patience, rule.min_delta, history, trainer.parameters)
     for epoch in range(1, recipe.epochs + 1):
         # A full batch's loss is that of the parameters before the step, so after epoch - 1 epochs.
         training_loss[:, epoch - full_batch] = trainer.epoch()
