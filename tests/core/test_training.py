@@ -4,6 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import plain
 from circlemlp.core.data import Dataset, sample_dataset
@@ -29,8 +31,8 @@ SMALL = points(n_train=300)
 
 
 def recipe(**changes):
-    settings = {"hidden_layer_sizes": (8, 4), "optimizer": Adam(), "epochs": 5, "dtype": "float64", "replicates": 3}
-    return Recipe(**{**settings, **changes})
+    usual = {"hidden_layer_sizes": (8, 4), "optimizer": Adam(), "epochs": 5, "dtype": "float64", "replicates": 3}
+    return Recipe(**{**usual, **changes})
 
 
 def run(dataset=SMALL, **changes):
@@ -89,10 +91,10 @@ def test_no_replicate_knows_of_the_others(batch_size):
 @pytest.mark.parametrize("batch_size", [None, 128, 3000])
 def test_nor_do_the_curves_of_many_windows(batch_size):
     data = points(n_train=5000, n_validation=17_000)
-    settings = recipe(batch_size=batch_size, epochs=3, dtype="float32")
+    mini = recipe(batch_size=batch_size, epochs=3, dtype="float32")
     curves = []
     for group in (range(2, 3), range(4)):
-        trainer, loss, accuracy = Trainer(data, settings, group), np.empty(len(group)), np.empty(len(group))
+        trainer, loss, accuracy = Trainer(data, mini, group), np.empty(len(group)), np.empty(len(group))
         for _ in range(3):
             training_loss = trainer.epoch().copy()
             trainer.validate(loss, accuracy)
@@ -283,14 +285,85 @@ def test_epochs_after_the_last_replicate_stopped_are_not_trained():
     assert steps == [1, 2, 3, 4]
 
 
-def test_what_diverged_did_not_stop():
-    # It stops in the second epoch, for the loss does not fall; that it is infinite counts for more.
-    rule = EarlyStopping(patience=2)
-    _, history = run(epochs=6, optimizer=Adam(learning_rate=1e120), early_stopping=rule)
-    diverged = history.diverged_at > 0
-    assert diverged.any()
-    assert (history.stopped_at[diverged] == -1).all()
+CURVES = ("training_loss", "validation_loss", "validation_accuracy")
+STEEP = {"hidden_layer_sizes": (64, 32), "optimizer": SGD(10.0, momentum=0.99), "activation": "leaky_relu"}
+
+
+@pytest.mark.parametrize(
+    ("patience", "diverged_at", "stopped_at"),
+    [
+        (None, [7, 7, 8], [-1, -1, -1]),
+        (6, [-1, -1, -1], [6, 6, 6]),
+        (7, [7, 7, -1], [-1, -1, 7]),
+        (8, [7, 7, 8], [-1, -1, -1]),
+        (9, [7, 7, 8], [-1, -1, -1]),
+    ],
+)
+def test_what_diverges_in_the_epoch_in_which_its_patience_ends_diverged(patience, diverged_at, stopped_at):
+    rule = EarlyStopping(patience=patience)
+    _, history = run(**STEEP, epochs=12, dtype="float32", early_stopping=rule)
+    assert history.diverged_at.tolist() == diverged_at
+    assert history.stopped_at.tolist() == stopped_at
     assert history.diverged_at.dtype == history.stopped_at.dtype == np.int64
+
+
+FEW = points(n_train=60, n_validation=40, label_noise=0.2)
+unstable = st.fixed_dictionaries(
+    {
+        "hidden_layer_sizes": st.sampled_from([(3,), (6, 4), (4, 4, 4)]),
+        "optimizer": st.builds(SGD, st.floats(-1, 3).map(lambda power: 10**power), st.sampled_from([0.0, 0.9, 0.99])),
+        "activation": st.sampled_from(["relu", "leaky_relu"]),
+        "batch_size": st.sampled_from([None, 16, 60]),
+        "dtype": st.sampled_from(["float32", "float64"]),
+        "epochs": st.integers(1, 12),
+        "seed": st.integers(0, 100),
+    }
+)
+rules = st.builds(EarlyStopping, st.integers(1, 12), st.sampled_from([0.0, 0.01, 1.0]))
+
+
+def end_of_patience(curve, rule):
+    """Return the epoch after which a replicate has no patience left, or None."""
+    best = 0
+    for epoch in range(1, len(curve)):
+        best = epoch if curve[epoch] < curve[best] - rule.min_delta else best
+        if epoch - best == rule.patience:
+            return epoch, best
+    return None
+
+
+@settings(max_examples=300)
+@given(unstable, rules)
+def test_divergence_comes_first_whatever_the_patience(changes, rule):
+    plainly, patiently = (run(FEW, early_stopping=stopping, **changes)[1] for stopping in (EarlyStopping(), rule))
+    for replicate in range(3):
+        diverged_at, stopped_at = plainly.diverged_at[replicate], -1
+        end = end_of_patience(plainly.validation_loss[replicate], rule)
+        if end is not None and (diverged_at == -1 or end[0] < diverged_at):
+            diverged_at, stopped_at = -1, end[0]
+        assert patiently.diverged_at[replicate] == diverged_at
+        assert patiently.stopped_at[replicate] == stopped_at
+        for name in CURVES:
+            expected = getattr(plainly, name)[replicate].copy()
+            if stopped_at >= 0:
+                expected[stopped_at:] = expected[end[1]]
+            np.testing.assert_array_equal(getattr(patiently, name)[replicate], expected)
+
+
+@settings(max_examples=100)
+@given(unstable, rules)
+def test_no_replicate_stops_or_diverges_because_of_the_others(changes, rule):
+    alone, together = (run_side_by_side(n, FEW, early_stopping=rule, **changes) for n in (1, 3))
+    assert alone[0].tobytes() == together[0].tobytes()
+    for name, array in vars(alone[1]).items():
+        assert array.tobytes() == getattr(together[1], name).tobytes()
+
+
+def run_side_by_side(together, *arguments, **changes):
+    """Train with this number of replicates in a group, whatever the batch size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("circlemlp.core.training.replicates_together", lambda *_: together)
+        return run(*arguments, **changes)
 
 
 def test_the_final_values_end_the_curves():

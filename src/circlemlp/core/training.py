@@ -36,7 +36,7 @@ class History:
         The epoch whose loss was the first not to be finite, or -1. From that row on, the curves are NaN.
     stopped_at : ndarray of shape (replicates,), int64
         The epoch after which early stopping ended the training, or -1. From that row on, the curves keep the values
-        of the epoch whose parameters were taken back.
+        of the epoch whose parameters were restored. A replicate that diverged up to that epoch did not stop.
     """
 
     training_loss: NDArray[np.float64]
@@ -64,7 +64,7 @@ class History:
         """Find each replicate's first non-finite row, and set all curves to NaN from there on."""
         finite = np.logical_and.reduce([np.isfinite(curve) for curve in self.curves])
         for row in np.flatnonzero(~finite.all(axis=1)):
-            self.diverged_at[row], self.stopped_at[row] = np.argmin(finite[row]), -1
+            self.diverged_at[row] = np.argmin(finite[row])
             for curve in self.curves:
                 curve[row, self.diverged_at[row] :] = np.nan
 
@@ -198,24 +198,30 @@ class _Stopper:
         self._best_loss = history.validation_loss[:, 0].copy()
         self._best_epoch = np.zeros(len(parameters), np.int64)
         self._best_parameters = parameters.copy()
+        self._ended_at = np.full(len(parameters), -1, np.int64)
 
-    def all_stopped_after(self, epoch: int, parameters: Floats) -> bool:
-        """Look at the losses after an epoch; say whether no replicate goes on."""
-        loss, stopped_at = self._history.validation_loss[:, epoch], self._history.stopped_at
-        running = stopped_at < 0
+    def all_ended_after(self, epoch: int, parameters: Floats) -> bool:
+        """Look at the losses after an epoch; return whether the patience of every replicate has ended."""
+        loss, running = self._history.validation_loss[:, epoch], self._ended_at < 0
         better = running & (loss < self._best_loss - self._min_delta)
         self._best_loss[better], self._best_epoch[better] = loss[better], epoch
         self._best_parameters[better] = parameters[better]
-        stopped_at[running & (epoch - self._best_epoch >= self._patience)] = epoch
-        return bool((stopped_at >= 0).all())
+        self._ended_at[running & (epoch - self._best_epoch >= self._patience)] = epoch
+        return bool((self._ended_at >= 0).all())
 
-    def take_back(self, parameters: Floats) -> None:
-        """Give every stopped replicate its best parameters, and curves that stay at their values."""
-        stopped_at = self._history.stopped_at
-        for row in np.flatnonzero(stopped_at >= 0):
+    def restore_best(self, parameters: Floats) -> None:
+        """Restore the best parameters of every replicate whose patience ended, once its curves reach that epoch.
+
+        If its losses are finite up to that epoch, it stopped there, and its curves keep the values of the best epoch.
+        Otherwise it diverged, and its curves stay as they are.
+        """
+        for row in np.flatnonzero(self._ended_at >= 0):
+            end, best = self._ended_at[row], self._best_epoch[row]
             parameters[row] = self._best_parameters[row]
-            for curve in self._history.curves:
-                curve[row, stopped_at[row] :] = curve[row, self._best_epoch[row]]
+            if all(np.isfinite(curve[row, : end + 1]).all() for curve in self._history.curves):
+                self._history.stopped_at[row] = end
+                for curve in self._history.curves:
+                    curve[row, end:] = curve[row, best]
 
 
 MOST_TOGETHER = 32
@@ -284,10 +290,10 @@ def _train_group(trainer: Trainer, recipe: Recipe, history: History, on_epoch: C
         training_loss[:, epoch - full_batch] = trainer.epoch()
         trainer.validate(validation_loss[:, epoch], history.validation_accuracy[:, epoch])
         on_epoch(epoch * replicates)
-        if stopper and stopper.all_stopped_after(epoch, trainer.parameters):
+        if stopper and stopper.all_ended_after(epoch, trainer.parameters):
             break
     if full_batch:
         training_loss[:, epoch] = trainer.training_loss()
     if stopper:
-        stopper.take_back(trainer.parameters)
+        stopper.restore_best(trainer.parameters)
         on_epoch(recipe.epochs * replicates)
