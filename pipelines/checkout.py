@@ -11,12 +11,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from circlemlp import pinning  # noqa: E402, only now is it this checkout's
+from circlemlp import pinning
 
 MODE = pinning.resolve("native" if os.environ.get(pinning.CHOSEN) == "native" else "auto")
 pinning.pin(MODE)
 try:
-    import numpy  # noqa: F401, E402, ICN001, for what it does: it takes the kernels that were pinned
+    import numpy  # noqa: F401, for what it does: it takes the kernels that were pinned
 except RuntimeError as error:  # an emulator that passes on the host's /proc/cpuinfo, say
     reason = " ".join(str(error).split())
     print(f"error: /proc/cpuinfo lists features that this processor does not have: {reason}", file=sys.stderr)

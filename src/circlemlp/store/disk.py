@@ -50,7 +50,7 @@ def read_regular(path: Path, limit: int) -> bytes:
             raise ValueError(f"{path.name} is not a regular file")
         if status.st_size > limit:
             raise ValueError(f"{path.name} has {status.st_size} bytes, more than the {limit} it may have")
-        return file.read(limit + 1)[:limit]
+        return file.read(status.st_size)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,136 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circlemlp.config import QuarterCircle
+from circlemlp.errors import UserError
+from circlemlp.store.datafile import generate, read_dataset, write_dataset
+from circlemlp.store.npz import pack
+
+MEGABYTE = 10**6
+
+
+def described(folder, **changes):
+    settings = {"n_train": 50, "n_validation": 20, "radius": 1.0, "label_noise": 0.0, "seed": 1, **changes}
+    return QuarterCircle(shape="quarter_circle", file=str(folder / "data.npz"), **settings)
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    config = described(tmp_path)
+    dataset = generate(config)
+    write_dataset(config, dataset)
+    again = read_dataset(config)
+    for name, array in vars(dataset).items():
+        np.testing.assert_array_equal(getattr(again, name), array)
+        assert not getattr(again, name).flags.writeable
+    assert again.digest() == dataset.digest()
+
+
+def forged(config, **arrays):
+    """Write a data file that claims to hold what the configuration draws."""
+    content = vars(generate(config)) | arrays
+    path = Path(config.file)
+    path.write_bytes(pack({**content, "config": np.array(json.dumps(config.model_dump()))}))
+
+
+def changed(config, name, place, value):
+    array = vars(generate(config))[name].copy()
+    array[place] = value
+    return {name: array}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: changed(config, "x_train", (3, 0), np.nan),
+        lambda config: changed(config, "x_train", (3, 0), 0.5),
+        lambda config: changed(config, "y_validation", 3, 7),
+        lambda config: {"x_train": generate(config).x_train[:10], "y_train": generate(config).y_train[:10]},
+        lambda config: {"x_train": generate(config).x_train.astype(np.float32)},
+        lambda config: {"y_train": 1 - generate(config).y_train},
+    ],
+)
+def test_points_that_the_configuration_does_not_draw_are_refused(tmp_path, change):
+    config = described(tmp_path)
+    forged(config)
+    read_dataset(config)
+    read_dataset.cache_clear()
+    forged(config, **change(config))
+    with pytest.raises(
+        UserError, match=r"data\.npz: the data are not what its configuration draws; make it with: python "
+    ):
+        read_dataset(config)
+
+
+def test_a_file_of_another_configuration_says_which_key_differs_and_how_to_make_the_right_one(tmp_path):
+    write_dataset(described(tmp_path), generate(described(tmp_path)))
+    other = described(tmp_path / "with space", seed=2)
+    (tmp_path / "data.npz").rename(Path(other.file).parent.mkdir() or other.file)
+    with pytest.raises(UserError, match=r"holds data\.seed=1, the configuration says 2") as error:
+        read_dataset(other)
+    assert f"'data.file={other.file}'" in str(error.value)  # quoted for the shell
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
+    config = described(tmp_path)
+    match kind:
+        case "pipe":
+            os.mkfifo(config.file)
+        case "device":
+            Path(config.file).symlink_to("/dev/zero")
+        case "folder":
+            Path(config.file).mkdir()
+    with pytest.raises(UserError, match="cannot be read as a data file"):
+        read_dataset(config)
+
+
+LIMITED = """
+import json, re, resource, sys
+from pathlib import Path
+from circlemlp import pinning
+pinning.pin(pinning.resolve("auto"))
+import numpy as np
+from circlemlp.config import QuarterCircle
+from circlemlp.core.optimizers import Adam
+from circlemlp.core.recipe import Recipe
+from circlemlp.core.training import Trainer
+from circlemlp.store.datafile import read_dataset
+
+config, allowance = QuarterCircle(**json.loads(sys.argv[1])), int(sys.argv[2])
+now = 1024 * int(re.search(r"^VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text(), re.M)[1])
+resource.setrlimit(resource.RLIMIT_DATA, (now + allowance,) * 2)
+dataset = read_dataset(config)
+trainer = Trainer(dataset, Recipe((64,), Adam(), batch_size=int(sys.argv[3]) or None), range(1))
+print(trainer.epoch()[0], trainer.epoch()[0])
+try:
+    np.array(dataset.x_train)
+except MemoryError:
+    print("as it should be, there is no room for the points")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+@pytest.mark.parametrize(("batch_size", "n", "allowance"), [(0, 6_000_000, 64), (1000, 10_000_000, 100)])
+def test_training_reads_a_file_that_is_larger_than_the_memory_it_may_take(tmp_path, batch_size, n, allowance):
+    # Shuffled mini-batches need their order, 4 bytes a point, where the file has 17.
+    config = described(tmp_path, n_train=n)
+    path = write_dataset(config, generate(config))
+    allowance *= MEGABYTE
+    assert path.stat().st_size > 1.5 * allowance
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, json.dumps(vars(config)), str(allowance), str(batch_size)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    losses, refused = done.stdout.splitlines()
+    before, after = map(float, losses.split())
+    assert 0 < after < before < 2
+    assert refused.startswith("as it should be")
