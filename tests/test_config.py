@@ -1,9 +1,14 @@
 import copy
+import json
 
+import numpy as np
 import pytest
 import yaml
 
-from circlemlp.config import allowed, known_keys, parse
+from circlemlp.config import CellConfig, allowed, known_keys, parse
+from circlemlp.core.data import sample_dataset
+from circlemlp.core.recipe import Recipe
+from circlemlp.core.training import train
 from circlemlp.errors import ConfigError
 from conftest import SOURCE
 
@@ -68,6 +73,12 @@ def changed(key, value):
         ("training", 3, "training=3: must be a section of keys"),
         ("data.file", "pyproject.toml", "data.file=pyproject.toml: must be a file.npz"),
         ("data.file", "", "must be a file.npz"),
+        ("data.file", "~/data.npz", "data.file=~/data.npz: must be a path, not an address, and ~ is not expanded here"),
+        ("tracking.database", "sqlite:///my.db", "tracking.database=sqlite:///my.db: must be a path, not an address"),
+        ("paths.records", "~/runs", "paths.records=~/runs: must be a path"),
+        ("paths.reports", "a\nb", "must be a path without control characters"),
+        ("title", "\udcff", "title: has bytes that are not UTF-8"),
+        ("paths.records", "\udcff", "paths.records: has bytes that are not UTF-8"),
         ("tracking.database", "", "tracking.database=: must be null, or a text"),
         ("paths.results", "src", "paths.results=src: must be null, or a folder in results/"),
         ("paths.results", "results/../src", "must be null, or a folder in results/"),
@@ -81,6 +92,13 @@ def test_what_is_not_allowed_ends_in_one_line(key, value, says):
         parse(changed(key, value))
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_missing_data_file_is_named():
+    values = shipped()
+    del values["data"]["file"]
+    with pytest.raises(ConfigError, match=r"data\.file: is missing"):
+        parse(values)
 
 
 def test_a_missing_key_is_named():
@@ -111,6 +129,80 @@ def test_labels_and_places_do_not_decide_a_result():
 
 def test_numbers_that_are_equal_are_one_configuration():
     assert parse(changed("data.radius", 1)).deciding() == parse(changed("data.radius", 1.0)).deciding()
+
+
+def test_a_zero_has_no_sign():
+    for key in ("data.label_noise", "schedule.warmup_fraction", "optimizer.beta_1"):
+        text = json.dumps(parse(changed(key, -0.0)).deciding())
+        assert text == json.dumps(parse(changed(key, 0.0)).deciding())
+
+
+def cell(**sections):
+    values = copy.deepcopy(shipped())
+    for name, settings in sections.items():
+        values[name] |= settings
+    values["data"] |= {"n_train": 40, "n_validation": 30}
+    values["training"] |= {"epochs": 6, "replicates": 2} | sections.get("training", {})
+    return parse(values)
+
+
+SGD = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "nesterov": False}
+
+
+def sgd(**settings):
+    config = cell()
+    return parse(
+        config.model_dump() | {"data": {**config.data.model_dump(), "file": "a.npz"}, "optimizer": SGD | settings}
+    )
+
+
+DECIDES_NOTHING = {
+    "patience's delta without patience": (cell(early_stopping={"min_delta": 0.5}), cell()),
+    "more patience than epochs": (cell(early_stopping={"patience": 7}), cell()),
+    "a final fraction without a decay": (cell(schedule={"final_fraction": 0.25}), cell()),
+    "nesterov without momentum": (sgd(nesterov=True), sgd()),
+    "epsilon hat without a second moment": (
+        cell(optimizer={"beta_2": 0.0, "epsilon_hat": True}),
+        cell(optimizer={"beta_2": 0.0}),
+    ),
+    "batches larger than the data": (cell(training={"batch_size": 50}), cell(training={"batch_size": 40})),
+}
+
+
+@pytest.mark.parametrize("name", DECIDES_NOTHING)
+def test_a_setting_that_decides_nothing_makes_no_other_cell(name):
+    one, other = DECIDES_NOTHING[name]
+    as_written = one.model_dump(include=set(CellConfig.model_fields))
+    assert as_written != other.model_dump(include=set(CellConfig.model_fields))
+    assert one.deciding() == other.deciding()
+    # It is true that it decides nothing: as it is written, it trains to the same bits.
+    dataset = sample_dataset(as_written["data"])
+    (parameters, history), (same, same_history) = (
+        train(dataset, Recipe.of(config)) for config in (as_written, other.deciding())
+    )
+    np.testing.assert_array_equal(parameters, same)
+    np.testing.assert_equal(vars(history), vars(same_history))
+
+
+@pytest.mark.parametrize(
+    ("sections", "counterpart"),
+    [
+        ({"early_stopping": {"patience": 6}}, {}),
+        ({"early_stopping": {"patience": 3, "min_delta": 0.5}}, {"early_stopping": {"patience": 3}}),
+        ({"schedule": {"decay": "cosine", "final_fraction": 0.25}}, {"schedule": {"decay": "cosine"}}),
+        ({"training": {"batch_size": 40}}, {}),
+        ({"training": {"batch_size": 39}}, {"training": {"batch_size": 40}}),
+        ({"optimizer": {"epsilon_hat": True}}, {}),
+    ],
+)
+def test_a_setting_that_decides_makes_another_cell(sections, counterpart):
+    assert cell(**sections).deciding() != cell(**counterpart).deciding()
+
+
+def test_the_spelling_that_is_hashed_is_its_own():
+    for one, other in DECIDES_NOTHING.values():
+        for config in (one, other):
+            assert CellConfig.model_validate(config.deciding()).deciding() == config.deciding()
 
 
 def test_every_key_says_what_it_may_be():

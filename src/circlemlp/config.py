@@ -319,7 +319,8 @@ def _constraints(metadata: tuple[Any, ...]) -> list[Any]:
 
 
 def _show(value: object) -> str:
-    return "null" if value is None else str(value).replace(" ", "")
+    text = "null" if value is None else str(value).replace(" ", "")
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _explain(error: ValidationError) -> str:
