@@ -68,6 +68,16 @@ def test_ten_thousand_steps_of_adam_stay_within_two_ulp_a_step_of_50_digits(epsi
     assert worst <= 2
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.9, 0.999])
+def test_running_products_are_powers(beta):
+    theta = np.zeros(1)
+    state = State.of(theta)
+    for t in range(1, 10_001):
+        Adam(beta_1=beta, beta_2=beta).step(state, theta, theta)
+        if t % 1000 == 1:
+            assert state.first_decay == state.second_decay == pytest.approx(beta**t, rel=1e-13)
+
+
 def parabola(theta):
     return 2 * (theta - np.array([1.0, 0.5], theta.dtype))
 

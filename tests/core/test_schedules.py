@@ -1,10 +1,11 @@
 import math
 
+import mpmath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circlemlp.core.schedules import Schedule
+from circlemlp.core.schedules import Schedule, cosine
 
 
 def test_constant_is_one():
@@ -28,8 +29,13 @@ def test_a_cosine_after_a_warm_up_starts_at_one():
     assert factors[5] == pytest.approx(0.5)
 
 
-def test_the_bits_of_a_cosine_do_not_hang_on_the_c_library():
-    # Its last digit may differ, so none beyond the twelfth is kept.
+@given(st.floats(0, math.pi))
+def test_the_series_of_the_cosine_is_exact_to_a_few_roundings(angle):
+    with mpmath.workdps(30):
+        assert abs(cosine(angle) - mpmath.cos(mpmath.mpf(angle))) < 1e-15
+
+
+def test_a_factor_has_twelve_digits():
     factors = [Schedule("cosine").factor(step, 97) for step in range(1, 98)]
     assert factors == [round(factor, 12) for factor in factors]
     assert sum(factor != round(factor, 11) for factor in factors) > 80

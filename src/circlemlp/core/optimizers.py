@@ -25,19 +25,24 @@ class State:
     first_moment, second_moment : ndarray like the parameters
         Discounted sums of the gradients and of their squares. An optimizer without a second moment leaves it
         alone.
+    first_decay, second_decay : float
+        The decay rates of the moments to the power of ``steps``, which only Adam needs. They are running products,
+        whose bits IEEE 754 fixes; those of the C library's power function depend on the library and the processor.
     scratch : ndarray like the parameters
-        Means nothing between steps.
+        It holds nothing between steps.
     """
 
     steps: int
     first_moment: Floats
     second_moment: Floats
+    first_decay: float
+    second_decay: float
     scratch: Floats
 
     @classmethod
     def of(cls, parameters: Floats) -> "State":
         """Return the state before the first step."""
-        return cls(0, np.zeros_like(parameters), np.zeros_like(parameters), np.empty_like(parameters))
+        return cls(0, np.zeros_like(parameters), np.zeros_like(parameters), 1.0, 1.0, np.empty_like(parameters))
 
 
 FLUSH_EVERY = 64
@@ -122,6 +127,8 @@ class Adam:
     def step(self, state: State, gradient: Floats, parameters: Floats, factor: float = 1.0) -> None:
         """Take one step."""
         state.steps += 1
+        state.first_decay *= self.beta_1
+        state.second_decay *= self.beta_2
         first, second, scratch = state.first_moment, state.second_moment, state.scratch
         np.multiply(first, self.beta_1, out=first)
         np.add(first, gradient, out=first)
@@ -131,8 +138,8 @@ class Adam:
         _flush_subnormals(state, first)
         _flush_subnormals(state, second)
 
-        correction_1 = (1 - self.beta_1) / (1 - self.beta_1**state.steps)
-        correction_2 = math.sqrt((1 - self.beta_2) / (1 - self.beta_2**state.steps))
+        correction_1 = (1 - self.beta_1) / (1 - state.first_decay)
+        correction_2 = math.sqrt((1 - self.beta_2) / (1 - state.second_decay))
         epsilon = self.epsilon / (math.sqrt(1 - self.beta_2) if self.epsilon_hat else correction_2)
         np.sqrt(second, out=scratch)
         np.add(scratch, epsilon, out=scratch)
