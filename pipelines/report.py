@@ -1,24 +1,20 @@
-"""Write the report of an experiment: python pipelines/report.py experiment=homework"""
+"""Write the report of a sweep: python pipelines/report.py paths.results=results/smoke paths.reports=reports/smoke"""
 
-import os
 import sys
 from pathlib import Path
 
-import hydra
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.run.compose import PROJECT, compose_jobs
 from circlemlp.errors import ConfigError
-from circlemlp.run.train_door import guarded, prepare
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def explain(_: object) -> None:
-    """Answer --help and --cfg."""
+from circlemlp.report.write import write_report
+from circlemlp.run.compose import compose_jobs, explain
+from circlemlp.run.door import guarded, prepare
+from circlemlp.store.records import Store
+from circlemlp.store.results import exported_folders, read
 
 
 def main() -> int:
-    os.chdir(PROJECT)
     command = compose_jobs(sys.argv[1:])
     if command is None:
         explain()
@@ -27,15 +23,16 @@ def main() -> int:
         raise ConfigError("-m: a report is of one folder of results; leave it out")
     config = command.jobs[0].config
     if config.paths.results is None:
-        raise ConfigError("paths.results=null: a report needs a folder of results; choose an experiment")
+        there = [f"paths.results={folder}" for folder in exported_folders()]
+        remedy = (
+            f"name one: {', '.join(there)}"
+            if there
+            else ("make one with: python pipelines/train.py -m experiment=smoke paths.results=results/smoke")
+        )
+        raise ConfigError(f"paths.results=null: a report needs a folder of results; {remedy}")
     prepare(config)
-    from circlemlp.store.datafile import read_dataset
-    from circlemlp.store.records import Store
-    from circlemlp.report.write import write_report
-    from circlemlp.store.results import read
-
-    results, folder = read(Path(config.paths.results)), Path(config.paths.reports)
-    write_report(folder, config.title, results, read_dataset(config.data), Store(Path(config.paths.records)))
+    folder = Path(config.paths.reports)
+    write_report(folder, config.title, read(Path(config.paths.results)), config.data, Store(Path(config.paths.records)))
     print(f"{folder}/report.md, {folder}/report.html")
     return 0
 

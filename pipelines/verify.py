@@ -1,43 +1,76 @@
-"""Check every record and table against its digests: python pipelines/verify.py"""
+"""Check that every record and result is what a training writes: python pipelines/verify.py"""
 
-import os
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.run.compose import PROJECT, compose_jobs
 from circlemlp.errors import UserError
-from circlemlp.run.train_door import guarded, prepare
+from circlemlp.report.recompute import disagreements
+from circlemlp.run.compose import compose_jobs
+from circlemlp.run.door import guarded, prepare
+from circlemlp.store.identity import code_digest
+from circlemlp.store.records import DamagedRecord, OtherFormat, Store
+from circlemlp.store.results import exported_folders, read
+
+
+def problems(store: Store, counts: Counter[str]) -> Iterator[str]:
+    """Check the records of a store; yield a line for each that is damaged, and count what was checked."""
+    for identity in store.identities():
+        try:
+            record = store.load(identity)
+        except OtherFormat:
+            counts["of another format"] += 1
+            continue
+        except (DamagedRecord, UserError) as error:
+            counts["checked"] += 1
+            yield str(error)
+            continue
+        counts["checked"] += 1
+        if record.ingredients["code"] != code_digest():
+            counts["of other code"] += 1
+            continue
+        counts["computed again"] += 1
+        if found := list(disagreements(record)):
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            yield f"{store.path(identity)}: {found[0]}{more}"
 
 
 def main() -> int:
-    os.chdir(PROJECT)
     command = compose_jobs(sys.argv[1:])
     if command is None:
         print(__doc__)
         return 0
     config = command.jobs[0].config
     prepare(config)
-    from circlemlp.store.records import DamagedRecord, Store
-    from circlemlp.store.results import exported_folders, exported_stores, read
-
-    checked = damaged = 0
-    for store in [Store(Path(config.paths.records)), *exported_stores()]:
-        for identity in store.identities():
-            checked += 1
-            try:
-                store.load(identity)
-            except (DamagedRecord, UserError) as error:
-                damaged += 1
-                print(error)
+    counts: Counter[str] = Counter()
+    for line in problems(Store(Path(config.paths.records)), counts):
+        counts["damaged"] += 1
+        print(line)
     for folder in exported_folders():
-        try:
-            read(folder)
-        except UserError as error:
-            damaged += 1
-            print(error)
-    print(f"{checked} records checked, {damaged} damaged")
-    return 1 if damaged else 0
+        unread = counts["of another format"]
+        lines = list(problems(Store(folder / "records"), counts))
+        if not lines and counts["of another format"] == unread:
+            try:
+                read(folder)
+            except UserError as error:
+                lines = [str(error)]
+        counts["damaged"] += len(lines)
+        print("".join(f"{line}\n" for line in lines), end="")
+    print(
+        f"{counts['checked']} records checked, {counts['damaged']} damaged; "
+        f"the last validation losses and accuracies of {counts['computed again']} were computed again"
+    )
+    if counts["of other code"]:
+        print(
+            f"{counts['of other code']} records of another version of the core: their numbers were not computed again"
+        )
+    if counts["of another format"]:
+        print(f"{counts['of another format']} records of another format, which this version does not read")
+    return 1 if counts["damaged"] else 0
 
 
 if __name__ == "__main__":

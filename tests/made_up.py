@@ -5,30 +5,41 @@ import numpy as np
 from circlemlp.config import QuarterCircle
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.parameters import Layout
+from circlemlp.core.training import History
 from circlemlp.store.datafile import generate
-from circlemlp.store.records import Record
+from circlemlp.store.records import Record, Volatile
 
 DATA = QuarterCircle(
-    shape="quarter_circle", file="any.npz", n_train=40, n_validation=40, radius=1.0, label_noise=0.0, seed=2024
+    shape="quarter_circle", file="data/made_up.npz", n_train=40, n_validation=100, radius=1.0, label_noise=0.0, seed=2024
 )
 DATASET = generate(DATA)
 EPOCHS = 6
 
 
-def made_up(hidden, rate, losses, accuracies=None, activation="relu", **volatile):
+def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **volatile):
     """Return the record of a cell whose replicates end with these losses; None: it diverged after epoch 2."""
     accuracies = accuracies or [None if loss is None else 0.97 for loss in losses]
-    curves = np.array([np.linspace(0.7, np.nan if loss is None else loss, EPOCHS + 1) for loss in losses])
-    diverged_at = np.array([3 if loss is None else -1 for loss in losses])
-    for row in np.flatnonzero(diverged_at > 0):
-        curves[row] = np.r_[np.full(3, 0.7), np.full(EPOCHS - 2, np.nan)]
-    layout = Layout.of(hidden)
+    history = History.empty(len(losses), EPOCHS)
+    for row, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
+        if loss is None:
+            loss, accuracy, history.diverged_at[row] = 0.7, 0.5, 3
+        history.training_loss[row] = history.validation_loss[row] = np.linspace(0.7, loss, EPOCHS + 1)
+        history.validation_accuracy[row] = accuracy
+    for curve in history.curves:
+        curve[history.diverged_at >= 0, 3:] = np.nan
     return Record(
         ingredients={
             "config": {
-                "data": DATA.model_dump(exclude={"file"}),
+                "data": DATA.model_dump(),
                 "model": {"hidden_layer_sizes": list(hidden), "activation": activation},
-                "optimizer": {"name": "adam", "learning_rate": rate, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+                "optimizer": {
+                    "name": "adam",
+                    "learning_rate": rate,
+                    "beta_1": 0.9,
+                    "beta_2": 0.999,
+                    "epsilon": 1e-8,
+                    "epsilon_hat": False,
+                },
                 "schedule": {"decay": "constant", "warmup_fraction": 0.0, "final_fraction": 1.0},
                 "early_stopping": {"patience": None, "min_delta": 0.0},
                 "training": {
@@ -36,7 +47,7 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", **volatile
                     "batch_size": None,
                     "dtype": "float32",
                     "replicates": len(losses),
-                    "seed": 0,
+                    "seed": seed,
                 },
             },
             "data": DATASET.digest(),
@@ -49,23 +60,9 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", **volatile
                 "blas": [{"internal_api": "openblas", "version": "0", "architecture": "Haswell", "num_threads": 1}],
             },
         },
-        summary={
-            "n_parameters": layout.n_parameters,
-            "training_loss": losses,
-            "validation_loss": losses,
-            "validation_accuracy": accuracies,
-            "diverged_at": [None if loss is not None else 3 for loss in losses],
-            "stopped_at": [None] * len(losses),
-        },
-        arrays={
-            "parameters": initialise(layout, seed=0, replicates=range(len(losses)), dtype="float32"),
-            "training_loss": curves,
-            "validation_loss": curves,
-            "validation_accuracy": np.where(np.isnan(curves), np.nan, 0.97),
-            "diverged_at": diverged_at,
-            "stopped_at": np.full(len(losses), -1),
-        },
-        volatile=volatile,
+        parameters=initialise(Layout.of(hidden), seed=0, replicates=range(len(losses)), dtype="float32"),
+        history=history,
+        volatile=Volatile(**volatile),
     )
 
 

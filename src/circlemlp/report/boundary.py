@@ -10,13 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from pydantic import TypeAdapter
 
-from circlemlp.config import Data
 from circlemlp.core.data import Boundary
 from circlemlp.core.network import Network
 from circlemlp.core.parameters import Layout
-from circlemlp.store.datafile import boundary_of
 from circlemlp.store.records import Record
 
 GRID_POINTS = 97
@@ -28,15 +25,14 @@ TRUE: dict[str, Any] = {"color": "#d97706", "linewidth": 1.8, "linestyle": (0, (
 
 def true_boundary(record: Record) -> Boundary:
     """Return the boundary of the data that a record was trained on."""
-    described = {**record.ingredients["config"]["data"], "file": "any.npz"}  # where it was kept does not matter
-    return boundary_of(TypeAdapter[Data](Data).validate_python(described))
+    return Boundary.of(record.ingredients["config"]["data"])
 
 
 def median_replicate(record: Record) -> int:
     """Return the replicate with the median final validation loss, a typical one; diverged ones come last."""
-    loss = [np.inf if value is None else value for value in record.summary["validation_loss"]]
+    loss = record.history.validation_loss[:, -1]
     alive = max(1, int(np.isfinite(loss).sum()))
-    return int(np.argsort(loss, kind="stable")[(alive - 1) // 2])
+    return int(np.argsort(loss, kind="stable")[(alive - 1) // 2])  # NaN comes last
 
 
 def draw_boundary(axes: Axes, record: Record, replicate: int) -> Any:
@@ -44,10 +40,10 @@ def draw_boundary(axes: Axes, record: Record, replicate: int) -> Any:
     boundary = true_boundary(record)
     ticks = np.linspace(boundary.low, boundary.high, GRID_POINTS)
     x, y = np.meshgrid(ticks, ticks)
-    model = record.ingredients["config"]["model"]
-    parameters = record.arrays["parameters"][replicate : replicate + 1]
-    network = Network(Layout.of(model["hidden_layer_sizes"]), parameters, model["activation"])
-    p = network.probabilities(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
+    model, parameters = record.config.model, record.parameters[replicate : replicate + 1]
+    network = Network(Layout.of(model.hidden_layer_sizes), parameters, model.activation)
+    with np.errstate(all="ignore"):  # of a replicate that diverged
+        p = network.probabilities(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     filled = None
     if np.isfinite(p).all():
         filled = axes.contourf(x, y, p, levels=LEVELS, cmap=SHADES)
@@ -78,7 +74,7 @@ def _draw_record(record: Record, path: Path) -> None:
     filled = draw_boundary(axes, record, replicate)
     if filled is not None:
         figure.colorbar(filled, ax=axes, label="p(y = 1 | x)")
-    accuracy = record.summary["validation_accuracy"][replicate]
+    accuracy = record.summary.validation_accuracy[replicate]
     axes.set_title(
         f"replicate {replicate}, the median by validation loss"
         + ("" if accuracy is None else f"; accuracy {accuracy:.4f}"),

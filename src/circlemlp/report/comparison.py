@@ -5,17 +5,16 @@ where a cell with a diverged replicate has an infinite one. Replicates are paire
 number, which fixes their random streams.
 """
 
-import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from circlemlp.run.cells import architecture
 from circlemlp.errors import UserError
-from circlemlp.store.records import Record
 from circlemlp.report.statistics import Interval, mean_interval
+from circlemlp.store.records import Record
+from circlemlp.wording import architecture
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,6 @@ class CellResult:
     """One cell's line of the comparison."""
 
     record: Record
-    command: str
     architecture: str
     hidden_layer_sizes: tuple[int, ...]
     learning_rate: float
@@ -71,7 +69,7 @@ class Comparison:
     differences: list[Difference]
 
 
-def compare(records: Sequence[Record], commands: Sequence[str]) -> Comparison:
+def compare(records: Sequence[Record]) -> Comparison:
     """Judge the cells of a sweep; smaller architectures come first.
 
     An architecture is the sizes of the layers and their activation.
@@ -83,7 +81,7 @@ def compare(records: Sequence[Record], commands: Sequence[str]) -> Comparison:
     """
     _check_comparable(records)
     cells = sorted(
-        (_cell(record, command) for record, command in zip(records, commands, strict=True)),
+        map(_cell, records),
         key=lambda cell: (cell.parameters, cell.hidden_layer_sizes, cell.architecture, cell.learning_rate),
     )
     names = list(dict.fromkeys(cell.architecture for cell in cells))
@@ -93,37 +91,44 @@ def compare(records: Sequence[Record], commands: Sequence[str]) -> Comparison:
 
 
 def _check_comparable(records: Sequence[Record]) -> None:
-    """Refuse cells that differ in more than architecture and learning rate."""
-
-    def rest(record: Record) -> dict[str, Any]:
-        of = copy.deepcopy(record.ingredients)
-        del of["config"]["model"], of["config"]["optimizer"]["learning_rate"]
-        return of
-
-    if any(rest(record) != rest(records[0]) for record in records[1:]):
+    """Refuse cells that differ in more than architecture and learning rate, and say in what."""
+    first, *others = (dict(_ingredients(record.ingredients)) for record in records)
+    keys = dict.fromkeys(key for other in others for key in first | other)
+    differing = [key for key in keys if any(first.get(key) != other.get(key) for other in others)]
+    if differing:
         raise UserError(
-            "the report compares architectures and learning rates; these results differ in something else too"
+            "the report compares architectures and learning rates; these results differ in something else too: "
+            + ", ".join(differing)
         )
 
 
-def _cell(record: Record, command: str) -> CellResult:
-    config, summary = record.ingredients["config"], record.summary
-    sizes = config["model"]["hidden_layer_sizes"]
+def _ingredients(section: dict[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all that decided a result but what is compared, each under the key that a person knows it by."""
+    names = {"data": "the points", "code": "the code of the core"}  # of which there are digests
+    for key, value in section.items():
+        full = "" if key == "config" else f"{name}{key}"
+        if isinstance(value, dict) and full != "model":
+            yield from _ingredients(value, f"{full}." if full else "")
+        elif full not in ("model", "optimizer.learning_rate"):
+            yield names.get(full, full), value
 
-    def interval(name: str) -> Interval:
-        return mean_interval([value for value in summary[name] if value is not None])
+
+def _cell(record: Record) -> CellResult:
+    config, summary = record.config, record.summary
+
+    def interval(values: Sequence[float | None]) -> Interval:
+        return mean_interval([value for value in values if value is not None])
 
     return CellResult(
         record=record,
-        command=command,
-        architecture=architecture(config["model"]),
-        hidden_layer_sizes=tuple(sizes),
-        learning_rate=config["optimizer"]["learning_rate"],
-        parameters=summary["n_parameters"],
-        accuracy=interval("validation_accuracy"),
-        loss=interval("validation_loss"),
-        replicates=len(summary["diverged_at"]),
-        diverged=sum(epoch is not None for epoch in summary["diverged_at"]),
+        architecture=architecture(config.model),
+        hidden_layer_sizes=tuple(config.model.hidden_layer_sizes),
+        learning_rate=config.optimizer.learning_rate,
+        parameters=summary.n_parameters,
+        accuracy=interval(summary.validation_accuracy),
+        loss=interval(summary.validation_loss),
+        replicates=config.training.replicates,
+        diverged=sum(epoch is not None for epoch in summary.diverged_at),
     )
 
 
@@ -140,6 +145,6 @@ def _best(cells: Sequence[CellResult]) -> BestRate:
 def _difference(first: BestRate, second: BestRate, *, comparisons: int) -> Difference:
     paired: list[float] = []
     if first.exists and second.exists:
-        losses = (one.cell.record.summary["validation_loss"] for one in (first, second))
-        paired = [a - b for a, b in zip(*losses, strict=True)]
+        losses = (one.cell.record.history.validation_loss[:, -1] for one in (first, second))
+        paired = [float(a - b) for a, b in zip(*losses, strict=True)]
     return Difference(first.cell, second.cell, mean_interval(paired, comparisons=comparisons))

@@ -11,11 +11,12 @@ import seaborn as sns
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
+from circlemlp.core.data import Dataset
 from circlemlp.report.boundary import LEARNED, TRUE, draw_boundary, median_replicate
 from circlemlp.report.comparison import Comparison
-from circlemlp.core.data import Dataset
-from circlemlp.store.results import Results
+from circlemlp.report.document import Picture
 
 POINTS_SHOWN = 250
 STYLE: Any = {
@@ -34,34 +35,30 @@ STYLE: Any = {
 RANGE = ("pi", 100)  # a band from the lowest to the highest replicate
 
 
-def draw_all(folder: Path, results: Results, comparison: Comparison, dataset: Dataset) -> dict[str, str]:
-    """Write every figure into a folder.
-
-    Returns
-    -------
-    dict of str to str
-        File names and what each shows.
-    """
+def draw_all(
+    folder: Path, comparison: Comparison, replicates: pd.DataFrame, curves: pd.DataFrame, dataset: Dataset
+) -> dict[str, Picture]:
+    """Write every figure into a folder, and return them by their names."""
     figures: dict[str, tuple[Callable[[], Figure], str]] = {
-        "boundaries.svg": (
+        "boundaries": (
             lambda: boundaries(comparison, dataset),
             "Decision boundaries of each architecture at its best learning rate",
         ),
-        "learning_rates.svg": (
-            lambda: learning_rates(comparison, results.replicates),
+        "learning_rates": (
+            lambda: learning_rates(comparison, replicates),
             "Validation loss against the learning rate",
         ),
-        "heatmap.svg": (lambda: heatmap(comparison), "Validation accuracy and loss of every cell"),
-        "loss_curves.svg": (
-            lambda: loss_curves(comparison, results.curves),
+        "heatmap": (lambda: heatmap(comparison), "Validation accuracy and loss of every cell"),
+        "loss_curves": (
+            lambda: loss_curves(comparison, curves),
             "Training and validation loss at the best learning rate",
         ),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
     with mpl.style.context(["default", STYLE]):  # nothing of the user's own settings
         for name, (draw, _) in figures.items():
-            draw().savefig(folder / name, metadata={"Date": None})
-    return {name: caption for name, (_, caption) in figures.items()}
+            draw().savefig(folder / f"{name}.svg", metadata={"Date": None})
+    return {name: Picture(f"{name}.svg", caption) for name, (_, caption) in figures.items()}
 
 
 def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
@@ -79,7 +76,7 @@ def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
         x, y = dataset.x_validation[:POINTS_SHOWN], dataset.y_validation[:POINTS_SHOWN]
         for label, color in ((0, "#9f1d20"), (1, "#174a7c")):
             axes.scatter(*x[y == label].T, s=8, color=color, linewidth=0)
-        accuracy = record.summary["validation_accuracy"][replicate]
+        accuracy = record.summary.validation_accuracy[replicate]
         shown = "diverged" if accuracy is None else f"accuracy {accuracy:.4f}"
         axes.set_title(f"{best.cell.architecture}, learning rate {best.cell.learning_rate:g}: {shown}")
         axes.grid(False)
@@ -210,6 +207,6 @@ def _palette(n: int) -> list[tuple[float, float, float]]:
     return list(sns.color_palette("colorblind", max(n, 2)))[:n]
 
 
-def _frame(column: int, row: int) -> mpl.patches.Rectangle:
+def _frame(column: int, row: int) -> Rectangle:
     place, size = (column + 0.05, row + 0.07), (0.9, 0.86)  # inside its cell, so that it touches no other
-    return mpl.patches.Rectangle(place, *size, fill=False, edgecolor="#d6336c", linewidth=2.5, zorder=5)
+    return Rectangle(place, *size, fill=False, edgecolor="#d6336c", linewidth=2.5, zorder=5)

@@ -6,135 +6,177 @@
 
 import json
 import math
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from circlemlp import wording
-from circlemlp.report.comparison import BestRate, CellResult, Comparison, Difference, compare
-from circlemlp.core.data import Dataset
+from circlemlp.config import Data
+from circlemlp.core.data import Dataset, sample_dataset
 from circlemlp.errors import UserError
+from circlemlp.report.commands import commands
+from circlemlp.report.comparison import BestRate, CellResult, Comparison, Difference, compare
+from circlemlp.report.document import (
+    Block,
+    Bullets,
+    Code,
+    Heading,
+    Picture,
+    Strong,
+    Table,
+    as_markdown,
+    as_page,
+)
 from circlemlp.report.figures import POINTS_SHOWN, draw_all
-from circlemlp.report.page import html
-from circlemlp.store.records import DamagedRecord, Store, locked, plain_disk_errors
-from circlemlp.store.results import Results
 from circlemlp.report.statistics import Interval
+from circlemlp.store import disk
+from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
+from circlemlp.store.tables import CURVES, curve_rows, replicate_rows
 
 THRESHOLD = 0.95
 """The accuracy that the first version of this experiment claimed for every model without looking."""
 
 
-def write_report(folder: Path, title: str, results: Results, dataset: Dataset, store: Store) -> None:
+def write_report(folder: Path, title: str, records: Sequence[Record], data: Data, store: Store) -> None:
     """Write report.md, report.html, metrics.json, best_cell.csv, timing.md and the figures into a folder.
 
     All are written aside first, so that a full disk does not leave new figures beside an old report.
 
-    ``store`` is where the training times are found, if they are known here.
+    Parameters
+    ----------
+    folder : Path
+    title : str
+    records : sequence of Record
+        The results. The data that they were trained on are drawn again.
+    data : Data
+        A data set whose file the commands in the report are to name.
+    store : Store
+        Where the training times are found, if they are known here.
 
     Raises
     ------
     UserError
-        If the data set is not the one that the results were trained on.
+        If the results cannot be compared or their data cannot be drawn, or the folder cannot be written.
     """
-    if any(record.ingredients["data"] != dataset.digest() for record in results.records):
-        raise UserError("the data file is not the one these results were trained on; run dvc repro")
-    comparison = compare(results.records, results.commands)
-    with plain_disk_errors(folder):
+    comparison = compare(records)
+    dataset = sample_dataset(records[0].ingredients["config"]["data"])
+    if dataset.digest() != records[0].ingredients["data"]:
+        raise UserError(
+            "these results were trained on points that an earlier version drew otherwise; train their cells again"
+        )
+    how = commands([cell.record for cell in comparison.cells], data)
+    replicates, curves = (
+        pd.DataFrame(rows(records)).astype(dict.fromkeys(CURVES, float)) for rows in (replicate_rows, curve_rows)
+    )
+    with disk.plain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder), tempfile.TemporaryDirectory(prefix=".aside-", dir=folder) as temporary:
-            aside = Path(temporary)
-            figures = draw_all(aside / "figures", results, comparison, dataset)
-            text = markdown(title, comparison, dataset, figures)
-            (aside / "report.md").write_text(text, encoding="utf-8")
-            (aside / "report.html").write_text(html(title, text, aside), encoding="utf-8")
-            (aside / "metrics.json").write_text(json.dumps(metrics(comparison), indent=2) + "\n")
-            (aside / "best_cell.csv").write_text(best_cell(comparison, results.curves))
-            (aside / "timing.md").write_text(timing(comparison, store), encoding="utf-8")
-            (folder / "figures").mkdir(exist_ok=True)
-            for made in (path for path in aside.rglob("*") if path.is_file()):
-                made.replace(folder / made.relative_to(aside))
+        with disk.lock(folder / ".lock"):
+            disk.clear_abandoned(folder)
+            with disk.aside(folder) as temporary:
+                made = temporary / "report"
+                made.mkdir()
+                pictures = draw_all(made / "figures", comparison, replicates, curves, dataset)
+                blocks = list(report(comparison, dataset, pictures, how))
+                _write(made / "report.md", as_markdown(title, blocks))
+                _write(made / "report.html", as_page(title, blocks, made / "figures"))
+                _write(made / "metrics.json", json.dumps(metrics(comparison), indent=2) + "\n")
+                _write(made / "best_cell.csv", best_cell(comparison, curves))
+                _write(made / "timing.md", as_markdown("Training times", timing(comparison, store)))
+                (folder / "figures").mkdir(exist_ok=True)
+                for path in [path for path in made.rglob("*") if path.is_file()]:
+                    path.replace(folder / path.relative_to(made))
 
 
-def markdown(title: str, comparison: Comparison, dataset: Dataset, figures: dict[str, str]) -> str:
-    """Return the report as Markdown."""
+def _write(path: Path, text: str) -> None:
+    disk.write(path, text.encode())
+
+
+def report(
+    comparison: Comparison, dataset: Dataset, pictures: dict[str, Picture], how: Sequence[str]
+) -> Iterator[Block]:
+    """Yield the parts of the report; ``how`` are the commands that train its cells."""
     single = all(cell.replicates == 1 for cell in comparison.cells)
-
-    def figure(name: str) -> str:
-        return f"![{figures[name]}](figures/{name})"
-
-    sections = [
-        f"# {title}",
-        what_was_run(comparison, dataset),
-        "## What the numbers support",
-        "\n".join(f"- {sentence}" for sentence in findings(comparison, dataset)),
-        figure("boundaries.svg"),
+    yield from what_was_run(comparison, dataset)
+    yield Heading("What the numbers support")
+    yield Bullets(findings(comparison, dataset))
+    yield pictures["boundaries"]
+    yield (
         ("" if single else "Each panel is the replicate with the median validation loss. ")
         + "Colour is p(y = 1 | x); the points are the "
-        f"first {min(POINTS_SHOWN, len(dataset.y_validation))} validation points, by their label.",
-        "## Each architecture at its best learning rate",
+        f"first {min(POINTS_SHOWN, len(dataset.y_validation))} validation points, by their label."
+    )
+    yield Heading("Each architecture at its best learning rate")
+    yield (
         "The best learning rate is the one with the lowest mean validation loss; a cell with a diverged replicate "
-        "cannot be best. " + interval_note(comparison),
-        best_table(comparison.best),
-        "## Learning rates",
-        figure("learning_rates.svg"),
-        *([] if single else ["Lines are means over replicates; bands reach from the lowest to the highest."]),
-        figure("heatmap.svg"),
-        "Framed: the best learning rate of each architecture.",
-        "## Loss curves",
-        figure("loss_curves.svg"),
+        "cannot be best. " + interval_note(comparison)
+    )
+    yield best_table(comparison.best)
+    yield Heading("Learning rates")
+    yield pictures["learning_rates"]
+    if not single:
+        yield "Lines are means over replicates; bands reach from the lowest to the highest."
+    yield pictures["heatmap"]
+    yield "Framed: the best learning rate of each architecture."
+    yield Heading("Loss curves")
+    yield pictures["loss_curves"]
+    yield (
         "Each architecture at its best learning rate"
         + ("" if single else ": mean over replicates and band from the lowest to the highest")
-        + ". Epoch 0 is before training; at most 101 epochs are drawn.",
-        "## Differences between architectures",
-        *differences(comparison),
-        "## Every cell",
-        cells_table(comparison.cells),
-        "## How to reproduce a cell",
-        "Each command trains one cell, or finds its record, and prints its means.",
-        commands(comparison.cells),
-        "## What decided these numbers",
-        provenance(comparison),
-    ]
-    return "\n\n".join(sections) + "\n"
+        + ". Epoch 0 is before training; at most 101 epochs are drawn."
+    )
+    yield Heading("Differences between architectures")
+    yield from differences(comparison)
+    yield Heading("Every cell")
+    yield cells_table(comparison.cells)
+    yield Heading("How to reproduce a cell")
+    yield "Each command trains one cell, or finds its record, and prints its means."
+    yield _by_cell(comparison, "command", how)
+    yield Heading("What decided these numbers")
+    yield facts(comparison.cells[0].record)
+    yield _by_cell(comparison, "record", [cell.record.identity[:12] for cell in comparison.cells])
 
 
-def what_was_run(comparison: Comparison, dataset: Dataset) -> str:
-    """Say what the experiment was."""
-    config = comparison.cells[0].record.ingredients["config"]
-    training, data = config["training"], config["data"]
+def what_was_run(comparison: Comparison, dataset: Dataset) -> tuple[str, str]:
+    """Say what the experiment was, and on what data."""
+    config = comparison.cells[0].record.config
+    training, data = config.training, config.data
     rates = sorted({cell.learning_rate for cell in comparison.cells})
-    batches = "the full batch" if training["batch_size"] is None else f"mini-batches of {training['batch_size']}"
+    batches = "the full batch" if training.batch_size is None else f"mini-batches of {training.batch_size}"
     chosen = (
         " The validation points also choose the best learning rates, so the scores at those rates are a little "
         "optimistic; there is no separate test set."
         if len(rates) > 1
         else ""
     )
-    share = max(dataset.y_validation.mean(), 1 - dataset.y_validation.mean())
-    up_to = "up to " if config["early_stopping"]["patience"] is not None else ""
+    up_to = "up to " if config.early_stopping.patience is not None else ""
     return (
         f"{_count(len(comparison.best), 'architecture')}, {_count(len(rates), 'learning rate')} "
-        f"({', '.join(f'{rate:g}' for rate in rates)}), {_count(training['replicates'], 'replicate')} of each cell: "
+        f"({', '.join(f'{rate:g}' for rate in rates)}), {_count(training.replicates, 'replicate')} of each cell: "
         f"{_count(sum(cell.replicates for cell in comparison.cells), 'network')}. "
-        f"Each was trained by {wording.NAMES[config['optimizer']['name']]} on {batches} for {up_to}"
-        f"{_count(training['epochs'], 'epoch')} in {training['dtype']}.{_departures(comparison)}\n\n"
-        f"Data: {_shape(data)}, {data['n_train']} training and {data['n_validation']} validation points, "
-        f"label noise {data['label_noise']:g}. "
-        f"Always giving the more frequent answer scores {share:.4f} on the validation points." + chosen
+        f"Each was trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
+        f"{_count(training.epochs, 'epoch')} in {training.dtype}.{_departures(comparison)}",
+        f"Data: {wording.shape(data)}, {data.n_train} training and {data.n_validation} validation points, "
+        f"label noise {data.label_noise:g}. "
+        f"Always giving the more frequent answer scores {_majority(dataset):.4f} on the validation points." + chosen,
     )
+
+
+def _majority(dataset: Dataset) -> float:
+    """Return the accuracy of always giving the more frequent answer."""
+    share = float(dataset.y_validation.mean())
+    return max(share, 1 - share)
 
 
 def _departures(comparison: Comparison) -> str:
     """Say what differs from a constant learning rate and the last epoch's parameters."""
-    config = comparison.cells[0].record.ingredients["config"]
+    config = comparison.cells[0].record.config
     text = ""
     if schedule := wording.schedule(config):
         text += f" Schedule: {schedule}."
     if rule := wording.early_stopping(config):
-        stopped = [epoch for cell in comparison.cells for epoch in cell.record.summary["stopped_at"]]
+        stopped = [epoch for cell in comparison.cells for epoch in cell.record.summary.stopped_at]
         text += (
             f" Early stopping: after {rule} a replicate ends and takes back its best parameters, chosen on the "
             f"validation points; {sum(epoch is not None for epoch in stopped)} of {len(stopped)} did."
@@ -142,16 +184,20 @@ def _departures(comparison: Comparison) -> str:
     return text
 
 
-def findings(comparison: Comparison, dataset: Dataset) -> list[str]:
-    """Return sentences, each with what it rests on."""
+def findings(comparison: Comparison, dataset: Dataset) -> list[tuple[str, ...]]:
+    """Return sentences, in parts, each with what it rests on."""
     best = min(comparison.best, key=lambda one: one.cell.ranking_loss)
-    sentences = []
+    lowest = []
     if best.exists:
-        sentences.append(
-            f"The lowest mean validation loss is that of **{best.cell.architecture}** at learning rate "
-            f"{best.cell.learning_rate:g}: {_interval(best.cell.loss)}, with accuracy {_interval(best.cell.accuracy)}."
+        lowest.append(
+            (
+                "The lowest mean validation loss is that of ",
+                Strong(best.cell.architecture),
+                f" at learning rate {best.cell.learning_rate:g}: {_interval(best.cell.loss)}, "
+                f"with accuracy {_interval(best.cell.accuracy)}.",
+            )
         )
-    sentences.append(_above_threshold(comparison.best))
+    sentences = [_above_threshold(comparison.best)]
     for one in comparison.best:
         if not one.exists:
             sentences.append(f"{one.cell.architecture} has no best learning rate: a replicate diverged at every one.")
@@ -167,17 +213,16 @@ def findings(comparison: Comparison, dataset: Dataset) -> list[str]:
         if diverged
         else f"None of {_count(total, 'network')} diverged."
     )
-    majority = max(dataset.y_validation.mean(), 1 - dataset.y_validation.mean())
-    stuck = [cell for cell in comparison.cells if cell.accuracy.mean <= majority + 1e-12]
+    stuck = [cell for cell in comparison.cells if cell.accuracy.mean <= _majority(dataset) + 1e-12]
     if stuck:
         names = ", ".join(f"{cell.architecture} at {cell.learning_rate:g}" for cell in stuck)
         sentences.append(f"On average no better than always giving the more frequent answer: {names}.")
-    return sentences
+    return [*lowest, *((sentence,) for sentence in sentences)]
 
 
 def _above_threshold(best: Sequence[BestRate]) -> str:
     lowest = [
-        min((v for v in one.cell.record.summary["validation_accuracy"] if v is not None), default=0.0) for one in best
+        min((v for v in one.cell.record.summary.validation_accuracy if v is not None), default=0.0) for one in best
     ]
     above = [one.exists and value > THRESHOLD for one, value in zip(best, lowest, strict=True)]
     if all(above):
@@ -192,17 +237,10 @@ def _above_threshold(best: Sequence[BestRate]) -> str:
     )
 
 
-def best_table(best: Sequence[BestRate]) -> str:
+def best_table(best: Sequence[BestRate]) -> Table:
     """Return a line for each architecture."""
-    rows = [
-        [
-            one.cell.architecture,
-            str(one.cell.parameters),
-            *_best_cells(one),
-        ]
-        for one in best
-    ]
-    return _table(["architecture", "parameters", "best learning rate", "validation accuracy", "validation loss"], rows)
+    rows = [[one.cell.architecture, str(one.cell.parameters), *_best_cells(one)] for one in best]
+    return Table(["architecture", "parameters", "best learning rate", "validation accuracy", "validation loss"], rows)
 
 
 def _best_cells(one: BestRate) -> list[str]:
@@ -212,7 +250,7 @@ def _best_cells(one: BestRate) -> list[str]:
     return [rate, _interval(one.cell.accuracy), _interval(one.cell.loss)]
 
 
-def cells_table(cells: Sequence[CellResult]) -> str:
+def cells_table(cells: Sequence[CellResult]) -> Table:
     """Return a line for each cell."""
     rows = [
         [
@@ -226,10 +264,10 @@ def cells_table(cells: Sequence[CellResult]) -> str:
         for cell in cells
     ]
     head = ["architecture", "parameters", "learning rate", "validation accuracy", "validation loss", "diverged"]
-    return _table(head, rows)
+    return Table(head, rows)
 
 
-def differences(comparison: Comparison) -> list[str]:
+def differences(comparison: Comparison) -> list[Block]:
     """Compare every two architectures, each at its best learning rate."""
     if not comparison.differences:
         return ["There is only one architecture."]
@@ -247,7 +285,7 @@ def differences(comparison: Comparison) -> list[str]:
         "Differences of validation loss, each architecture at its best learning rate, replicate by replicate "
         "(a replicate's number fixes its random streams), with "
         f"intervals that hold together at 95 % (Bonferroni over {_count(len(rows), 'pair')}).",
-        _table(["architectures", "difference of validation loss", "verdict"], rows),
+        Table(["architectures", "difference of validation loss", "verdict"], rows),
     ]
 
 
@@ -260,39 +298,30 @@ def _verdict(one: Difference) -> str:
     return f"{lower.architecture} is lower"
 
 
-def commands(cells: Sequence[CellResult]) -> str:
-    """Return the command behind each cell."""
-    return _table(
-        ["architecture", "learning rate", "command"],
-        [[cell.architecture, f"{cell.learning_rate:g}", f"`{cell.command}`"] for cell in cells],
-    )
+def _by_cell(comparison: Comparison, name: str, values: Sequence[str]) -> Table:
+    """Return a line for each cell with a value that is shown as code."""
+    rows = [
+        [cell.architecture, f"{cell.learning_rate:g}", Code(value)]
+        for cell, value in zip(comparison.cells, values, strict=True)
+    ]
+    return Table(["architecture", "learning rate", name], rows)
 
 
-def provenance(comparison: Comparison) -> str:
-    """Name everything the identities are made of, and the identities."""
-    of = comparison.cells[0].record.ingredients
-    blas = ", ".join(
-        f"{pool['internal_api']} {pool['version']} {pool['architecture']}" for pool in of["numerics"]["blas"]
-    )
-    facts = [
-        ["data", f"`{of['data']}`"],
-        ["code of the core", f"`{of['code']}`"],
+def facts(record: Record) -> Table:
+    """Name what the identities of all cells share."""
+    config, numerics = record.config, record.numerics
+    blas = ", ".join(f"{pool.internal_api} {pool.version} {pool.architecture}" for pool in numerics.blas)
+    rows = [
+        ["data", Code(record.ingredients["data"])],
+        ["code of the core", Code(record.ingredients["code"])],
         [
             "numeric environment",
-            f"{of['numerics']['mode']}: NumPy {of['numerics']['numpy']}, {of['numerics']['simd'][-1]}, "
-            f"BLAS {blas or 'of the system'}, one thread",
+            f"{numerics.mode}: NumPy {numerics.numpy}, {numerics.simd[-1]}, BLAS {blas or 'of the system'}, one thread",
         ],
-        ["optimizer", wording.optimizer(of["config"])],
-        ["seeds", f"data {of['config']['data']['seed']}, training {of['config']['training']['seed']}"],
+        ["optimizer", wording.optimizer(config)],
+        ["seeds", f"data {config.data.seed}, training {config.training.seed}"],
     ]
-    records = [
-        [cell.architecture, f"{cell.learning_rate:g}", f"`{cell.record.identity[:12]}`"] for cell in comparison.cells
-    ]
-    return (
-        _table(["what", "SHA-256 or value"], facts)
-        + "\n\n"
-        + _table(["architecture", "learning rate", "record"], records)
-    )
+    return Table(["what", "SHA-256 or value"], rows)
 
 
 def interval_note(comparison: Comparison) -> str:
@@ -324,41 +353,24 @@ def best_cell(comparison: Comparison, curves: pd.DataFrame) -> str:
     return means
 
 
-def timing(comparison: Comparison, store: Store) -> str:
-    """Return the training times as Markdown: facts of one execution, not of the result."""
+def timing(comparison: Comparison, store: Store) -> list[Block]:
+    """Return the training times: facts of one execution, not of the result."""
     rows, wall, cpu = [], 0.0, 0.0
     for cell in comparison.cells:
         try:
-            volatile = store.load(cell.record.identity).volatile
+            told = store.load(cell.record.identity).volatile
         except (KeyError, DamagedRecord):
-            volatile = {}
-        if "wall_seconds" not in volatile:
-            rows.append([cell.architecture, f"{cell.learning_rate:g}", "not known here", "", "", ""])
+            told = Volatile()
+        row = [cell.architecture, f"{cell.learning_rate:g}"]
+        if told.wall_seconds is None or told.cpu_seconds is None:
+            rows.append([*row, "not known here", "", "", ""])
             continue
-        wall, cpu = wall + volatile["wall_seconds"], cpu + volatile["cpu_seconds"]
-        epochs = cell.record.ingredients["config"]["training"]["epochs"] * cell.replicates
-        rows.append(
-            [
-                cell.architecture,
-                f"{cell.learning_rate:g}",
-                f"{volatile['wall_seconds']:.1f}",
-                f"{volatile['cpu_seconds']:.1f}",
-                f"{1000 * volatile['wall_seconds'] / epochs:.3f}",
-                f"{volatile['started_at']} on {volatile['host']}",
-            ]
-        )
+        wall, cpu = wall + told.wall_seconds, cpu + told.cpu_seconds
+        epochs = cell.record.config.training.epochs * cell.replicates
+        seconds = f"{told.wall_seconds:.1f}", f"{told.cpu_seconds:.1f}", f"{1000 * told.wall_seconds / epochs:.3f}"
+        rows.append([*row, *seconds, f"{told.started_at} on {told.host}"])
     head = ["architecture", "learning rate", "wall s", "CPU s", "ms per epoch and replicate", "trained"]
-    total = f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time."
-    return f"# Training times\n\n{total}\n\n{_table(head, rows)}\n"
-
-
-def _shape(data: dict[str, Any]) -> str:
-    if data["shape"] == "quarter_circle":
-        return f"uniform on the unit square, y = 1 inside the arc of radius {data['radius']:g}"
-    if data["shape"] == "disk":
-        return f"uniform on [-1, 1]², y = 1 inside the circle of radius {data['radius']:g}"
-    radii = f"{data['inner_radius']:g} and {data['outer_radius']:g}"
-    return f"uniform on [-1, 1]², y = 1 between the circles of radius {radii}"
+    return [f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time.", Table(head, rows)]
 
 
 def _count(n: int, noun: str) -> str:
@@ -370,7 +382,3 @@ def _interval(interval: Interval, *, signed: bool = False) -> str:
         return "none finished"
     mean = f"{interval.mean:+.4f}" if signed else f"{interval.mean:.4f}"
     return mean if math.isnan(interval.half_width) else f"{mean} ± {interval.half_width:.4f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])

@@ -1,0 +1,49 @@
+"""Whether a record's parameters score what its history says."""
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from circlemlp.core.data import Dataset, sample_dataset
+from circlemlp.core.network import Network
+from circlemlp.core.parameters import Layout
+from circlemlp.store.identity import canonical
+from circlemlp.store.records import Record
+
+TOLERANCE = 1e-4
+"""Of a loss, and of the largest logit: it is a hundred times what rounding to float32 was seen to do."""
+
+
+def disagreements(record: Record) -> Iterator[str]:
+    """Compute the last validation loss and accuracy of each replicate again, and yield what is not so.
+
+    The data are drawn from the record's configuration, and the arithmetic is that of float64. Replicates that diverged
+    have no last values.
+    """
+    config, history = record.config, record.history
+    dataset, digest = _drawn(canonical(record.ingredients["config"]["data"]))
+    if digest != record.ingredients["data"]:
+        yield "its configuration draws other points than it says"
+        return
+    layout, right = Layout.of(config.model.hidden_layer_sizes), dataset.y_validation == 1
+    for replicate in np.flatnonzero(history.diverged_at < 0):
+        parameters = record.parameters[replicate : replicate + 1].astype(np.float64)
+        with np.errstate(all="ignore"):
+            logits = Network(layout, parameters, config.model.activation).logits(dataset.x_validation)[0]
+            loss = np.logaddexp(0, np.where(right, -logits, logits)).mean()
+        told = history.validation_loss[replicate, -1]
+        if not abs(loss - told) <= TOLERANCE * told + np.finfo(np.float32).eps:
+            yield f"replicate {replicate} has validation loss {told:.6g}; its parameters give {loss:.6g}"
+        correct = (logits > 0) == right
+        told = history.validation_accuracy[replicate, -1]
+        undecided = np.count_nonzero(np.abs(logits) <= TOLERANCE * np.abs(logits).max())
+        if abs(correct.mean() - told) * len(correct) > undecided + 0.5:
+            yield f"replicate {replicate} has validation accuracy {told:.6g}; its parameters give {correct.mean():.6g}"
+
+
+@lru_cache(maxsize=4)  # the records of a store share few data sets
+def _drawn(described: str) -> tuple[Dataset, str]:
+    dataset = sample_dataset(json.loads(described))
+    return dataset, dataset.digest()
