@@ -420,7 +420,6 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
             )
         return self
 
-    @np.errstate(over="ignore", invalid="ignore")  # huge inputs may overflow
     def _logits(self, X: Floats) -> Floats:
         logits: Floats = Network(self._layout, self._parameters, self.activation).logits(X)[0]
         return logits

@@ -365,6 +365,20 @@ def test_an_undefined_score_is_an_undefined_logit():
             assert np.isnan(Network(layout, sign * parameters, name).logits(x)).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("hidden", [[16], [16, 8]])
+def test_parameters_that_diverged_have_probabilities_without_a_warning(hidden, activation, dtype):
+    layout, parameters, x, _ = problem(hidden, 500, replicates=3, dtype=dtype)
+    parameters[0] *= np.finfo(dtype).max / 10
+    parameters[1, ::3] = np.inf
+    parameters[2] = np.nan
+    p = Network(layout, parameters, activation).probabilities(x)
+    assert p.shape == (3, 500)
+    assert np.isnan(p[2]).all()
+    assert not ((p < 0) | (p > 1)).any()
+
+
 def test_the_layout_counts_weights_and_biases():
     assert [Layout.of(h).n_parameters for h in ([64], [128], [64, 32], [128, 64])] == [257, 513, 2305, 8705]
 

@@ -1,5 +1,8 @@
 """A network: replicates of one architecture, side by side, from samples to logits and from top errors to gradients."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,6 +10,17 @@ from circlemlp.core.activations import ACTIVATIONS
 from circlemlp.core.parameters import Floats, Layout
 from circlemlp.core.passes import HiddenLayers, Memory, OneHiddenLayer, Passes, Weights
 from circlemlp.core.tiles import Cut, augment
+
+
+@contextmanager
+def arithmetic() -> Iterator[None]:
+    """Let infinities and NaN arise without a warning, since divergence is a result, and NumPy allocate no buffers.
+
+    NumPy uses these buffers to convert between types only. Their small size lasts as long as ``errstate``.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.setbufsize(16)
+        yield
 
 
 class Network:
@@ -88,6 +102,7 @@ class Network:
         if ends_batch:
             workspace.passes.finish(self._gradients)
 
+    @arithmetic()
     def probabilities(self, x: NDArray[np.float64]) -> Floats:
         """Return p(y = 1 | x) of samples x of shape (n, features): shape (replicates, n)."""
         logits = self.logits(x)
@@ -95,6 +110,7 @@ class Network:
         p: Floats = np.where(logits > 0, logits.dtype.type(1), decay) / (1 + decay)
         return p
 
+    @arithmetic()
     def logits(self, x: NDArray[np.float64]) -> Floats:
         """Return the logits of samples x of shape (n, features): shape (replicates, n)."""
         replicates, dtype = len(self.parameters), self.parameters.dtype

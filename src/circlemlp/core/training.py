@@ -1,7 +1,6 @@
 """Training: replicates of one architecture on one data set."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from circlemlp.core.batches import Batches
 from circlemlp.core.data import Dataset
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.loss import LossSum, top_error
-from circlemlp.core.network import Network
+from circlemlp.core.network import Network, arithmetic
 from circlemlp.core.optimizers import State
 from circlemlp.core.parameters import Floats, Layout
 from circlemlp.core.recipe import Recipe
@@ -74,17 +73,6 @@ class History:
         return {name: [float(value) if np.isfinite(value) else None for value in last] for name, last in curves.items()}
 
 
-@contextmanager
-def _arithmetic() -> Iterator[None]:
-    """Let infinities and NaN arise, since divergence is a result; and let NumPy allocate no buffers.
-
-    The small buffers, which only serve conversions between types, last as long as ``errstate``.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        np.setbufsize(16)
-        yield
-
-
 def pass_over(batches: Batches, network: Network, step: Callable[[], None], losses: LossSum) -> NDArray[np.float64]:
     """Pass once over the samples, with one optimizer step a batch.
 
@@ -102,7 +90,7 @@ def pass_over(batches: Batches, network: Network, step: Callable[[], None], loss
         The mean loss over the samples, each under the parameters before its batch's step. It is ``losses.loss``.
     """
     losses.start()
-    with _arithmetic():
+    with arithmetic():
         for window in batches.epoch():
             for (x, signs, logits), batch_size, starts_batch, ends_batch in window.tiles:
                 network.forward(x, logits)
@@ -171,7 +159,7 @@ class Trainer:
     def _evaluate(self, batches: Batches) -> None:
         """Sum losses and right answers of the present parameters."""
         self._sum.start()
-        with _arithmetic():
+        with arithmetic():
             for window in batches.epoch():
                 for tile in window.tiles:
                     self._network.forward(tile.samples.x, tile.samples.logits)
