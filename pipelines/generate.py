@@ -1,29 +1,22 @@
 """Generate the data set: python pipelines/generate.py data=quarter_circle"""
 
-import os
 import sys
+from pathlib import Path
 
-import hydra
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P and python -m
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.run.compose import PROJECT, compose_jobs
-from circlemlp.run.train_door import guarded, prepare
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def explain(_: object) -> None:
-    """Answer --help and --cfg."""
+from circlemlp.run.compose import compose_jobs, explain
+from circlemlp.run.door import guarded, prepare
+from circlemlp.store.datafile import generate, write_dataset
 
 
 def main() -> int:
-    os.chdir(PROJECT)
     command = compose_jobs(sys.argv[1:])
     if command is None:
         explain()
         return 0
     prepare(command.jobs[0].config)
-    from circlemlp.store.datafile import generate, write_dataset
-
     for job in command.jobs:
         dataset = generate(job.config.data)
         path = write_dataset(job.config.data, dataset)

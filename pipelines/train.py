@@ -1,18 +1,15 @@
 """Train one cell, or with -m a sweep: python pipelines/train.py -m model=mlp_64,mlp_64_32"""
 
 import sys
-from typing import Any
+from pathlib import Path
 
-import hydra
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P and python -m
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.run.train_door import guarded, train_door, train_job
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
-def launch(composed: Any) -> None:
-    train_job(composed)
-
+from circlemlp.run.door import end_with_parent, guarded
+from circlemlp.run.train_door import train_door
 
 if __name__ == "__main__":
-    sys.exit(guarded(lambda: train_door(sys.argv[1:], launch)))
+    sys.exit(guarded(lambda: train_door(sys.argv[1:])))
+elif __name__ == "__mp_main__":  # in a worker
+    end_with_parent()

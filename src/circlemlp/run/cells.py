@@ -1,30 +1,29 @@
 """The one engine behind every door: a cell in, its record out.
 
-A cell is one architecture at one learning rate, trained as several replicates. ``dvc repro``, a sweep by
-hand and any other launcher end here and meet in the same store, so no cell is trained twice.
+A cell is one architecture at one learning rate, trained as several replicates. ``dvc repro``, a sweep by hand and any
+launcher end here and meet in the same store, so no cell is trained twice. What is trained is made from the cell's
+ingredients, which are what is hashed into its identity, and from nothing else.
 """
 
 import platform
-import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from circlemlp.config import Config
+from circlemlp.config import Config, Data
 from circlemlp.core.data import Dataset
-from circlemlp.core.optimizers import OPTIMIZERS
-from circlemlp.core.parameters import Layout
-from circlemlp.core.schedules import Schedule
-from circlemlp.core.training import EarlyStopping, Recipe, train
-from circlemlp.store.datafile import read_dataset
+from circlemlp.core.recipe import Recipe
+from circlemlp.core.training import train
 from circlemlp.errors import UserError
+from circlemlp.project import git_state
+from circlemlp.store.datafile import read_dataset
 from circlemlp.store.identity import identity_of, ingredients
 from circlemlp.store.notes import PROGRESS, Notes
-from circlemlp.store.records import Record, Store
+from circlemlp.store.records import Record, Store, Volatile
 
 
 @dataclass(frozen=True)
@@ -44,22 +43,22 @@ class Cell:
         UserError
             If the data file is missing, damaged or another one.
         """
-        dataset = read_dataset(config.data)
+        dataset, digest = _read(config.data)
         if config.training.dtype == "float64":
             # NumPy takes float64 exponentials and logarithms from the C library where there is no AVX-512.
-            environment = {**environment, "libc": " ".join(platform.libc_ver())}
-        return cls(config, dataset, ingredients(config.deciding(), dataset.digest(), environment))
+            environment = {**environment, "c_library": " ".join(platform.libc_ver())}
+        return cls(config, dataset, ingredients(config.deciding(), digest, environment))
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """The identity of the cell's record."""
         return identity_of(self.ingredients)
 
 
-def architecture(model: Mapping[str, Any]) -> str:
-    """Return the name a network goes by, from its configuration: ``2-64-32-1``, or ``2-64-32-1 tanh``."""
-    name = "-".join(map(str, Layout.of(model["hidden_layer_sizes"]).layer_sizes))
-    return name if model["activation"] == "relu" else f"{name} {model['activation']}"
+@lru_cache(maxsize=8)  # the cells of a sweep share few data sets
+def _read(data: Data) -> tuple[Dataset, str]:
+    dataset = read_dataset(data)
+    return dataset, dataset.digest()
 
 
 def run(cell: Cell, store: Store) -> None:
@@ -81,71 +80,30 @@ def run(cell: Cell, store: Store) -> None:
         raise
 
 
-def recipe(config: Config) -> Recipe:
-    """Turn a configuration into what the core does with the data."""
-    optimizer = config.optimizer.model_dump()
-    training = config.training
-    stopping = config.early_stopping
-    return Recipe(
-        hidden_layer_sizes=config.model.hidden_layer_sizes,
-        activation=config.model.activation,
-        optimizer=OPTIMIZERS[optimizer.pop("name")](**optimizer),
-        schedule=Schedule(**config.schedule.model_dump()),
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        early_stopping=None if stopping.patience is None else EarlyStopping(stopping.patience, stopping.min_delta),
-        dtype=training.dtype,
-        seed=training.seed,
-    )
-
-
 def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
-    config = cell.config
-    code = git_state()
+    recipe = Recipe.of(cell.ingredients["config"])
+    execution = _execution()
     started, wall, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
-    total = config.training.epochs * config.training.replicates
+    total = recipe.epochs * recipe.replicates
     progress(0, total)
-    parameters, history = train(
-        cell.dataset, recipe(config), config.training.replicates, lambda done: progress(done, total)
-    )
+    parameters, history = train(cell.dataset, recipe, lambda done: progress(done, total))
     if cell.dataset.digest() != cell.ingredients["data"]:  # it is read from its file all the while
-        raise UserError(f"{config.data.file}: changed while the cell was being trained")
-    return Record(
-        ingredients=cell.ingredients,
-        summary={
-            "n_parameters": parameters.shape[1],
-            "diverged_at": [int(epoch) if epoch >= 0 else None for epoch in history.diverged_at],
-            "stopped_at": [int(epoch) if epoch >= 0 else None for epoch in history.stopped_at],
-            **history.final(),
-        },
-        arrays={"parameters": parameters, **vars(history)},
-        volatile={
-            "started_at": started.isoformat(timespec="seconds"),
-            "wall_seconds": round(time.perf_counter() - wall, 3),
-            "cpu_seconds": round(time.process_time() - cpu, 3),
-            "host": platform.node(),
-            "python": platform.python_version(),
-            "packages": {name: version(name) for name in ("hydra-core", "numpy", "pydantic", "threadpoolctl")},
-            **code,
-        },
+        raise UserError(f"{cell.config.data.file}: changed while the cell was being trained")
+    volatile = Volatile(
+        started_at=started.isoformat(timespec="seconds"),
+        wall_seconds=round(time.perf_counter() - wall, 3),
+        cpu_seconds=round(time.process_time() - cpu, 3),
+        **execution,
     )
+    return Record(cell.ingredients, parameters, history, volatile)
 
 
-def git_state() -> dict[str, Any]:
-    """Return the commit checked out and whether the tree differs from it; None outside a repository."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ("git", "--no-optional-locks", *arguments),
-                cwd=Path(__file__).parent,
-                capture_output=True,
-                text=True,
-                timeout=30,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    status = git("status", "--porcelain")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+@cache
+def _execution() -> dict[str, Any]:
+    """Return where this process trains, and with what."""
+    return {
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("hydra-core", "numpy", "pydantic", "threadpoolctl")},
+        **git_state(),
+    }

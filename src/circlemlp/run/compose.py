@@ -1,33 +1,69 @@
 """From a command line to checked configurations, before anything runs.
 
-Hydra itself checks a key only when it composes a job, and reports a problem over several lines. Here the
-whole sweep is composed and checked first, with Hydra's own parser, sweeper and composition, so that bad
-input ends in one line and nothing has been written.
+Hydra composes files and groups, once for each choice of groups. Values of other keys are applied to that as Hydra
+applies them itself, which takes a thousandth of the time, and every configuration is checked, so that bad input ends
+in one line and nothing has been written. This is the only module that touches Hydra's internals.
 """
 
+import copy
 import difflib
+import itertools
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import hydra
+import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from circlemlp.config import Config, known_keys, parse, unknown_key
 from circlemlp.errors import ConfigError, first_line
+from circlemlp.project import CONF
+from circlemlp.store.disk import read_regular
 
-PROJECT = Path(__file__).resolve().parents[3]
-CONF = PROJECT / "conf"
+MOST_CELLS = 100_000
+MOST_BYTES = 100_000
+"""Of a file of conf/."""
+MOST_INTERPOLATIONS = 20
+"""Of ``${...}`` in a configuration: each can hold others, so what they expand to doubles with each."""
+CHOSEN = r"(launcher|sweeper\.params|run\.dir|sweep\.(dir|subdir)|output_subdir)\b"
+"""The settings below ``hydra.`` that a user may choose."""
+FILLED_IN = r"(help|hydra_help|overrides|runtime|job\.(name|id|num|override_dirname|config_name))\b"
+"""Those that Hydra fills in, and the texts of its help."""
+NO_LOG = {"version": 1, "root": None, "disable_existing_loggers": False}
+FIXED: dict[str, Any] = {
+    "mode": None,
+    "searchpath": [],
+    "callbacks": {},
+    "env": {},
+    "verbose": False,
+    "hydra_logging": NO_LOG,
+    "job_logging": NO_LOG,
+    "sweeper": {"_target_": f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}", "max_batch_size": None},
+    "job": {
+        "chdir": None,
+        "env_set": {},
+        "env_copy": [],
+        "config": {"override_dirname": {"kv_sep": "=", "item_sep": ",", "exclude_keys": []}},
+    },
+}
+"""All the others: Hydra imports, calls and writes what some of them name, so they stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +72,24 @@ class Job:
 
     overrides: tuple[str, ...]
     config: Config
+
+
+@dataclass
+class Composer:
+    """Configurations from overrides. Each choice of groups is composed once, whatever else is overridden."""
+
+    bases: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Return what Hydra composes, but for its own node."""
+        parsed = [override for override in map(_parse, overrides) if not override.is_hydra_override()]
+        groups = tuple(str(override.input_line) for override in parsed if _choices(override.key_or_group))
+        if groups not in self.bases:
+            self.bases[groups] = compose("config", overrides=list(groups))
+        composed = copy.deepcopy(self.bases[groups])
+        values = [override for override in parsed if not _choices(override.key_or_group)]
+        ConfigLoaderImpl._apply_overrides_to_config(values, composed)
+        return composed
 
 
 @dataclass(frozen=True)
@@ -48,19 +102,36 @@ class CommandLine:
         Whether ``-m`` was given.
     jobs : list of Job
         All of them, in the order of the sweep.
-    exports : bool
-        Whether the folder of results is to be written: the jobs are a shipped experiment's, with nothing
-        about them changed, or the command line names the folder itself.
+    in_experiment : int
+        The number of cells of the sweep that the chosen experiment is.
+    settings : DictConfig
+        Hydra's own, under ``hydra``.
+    composer : Composer
+        What the jobs were composed with.
     """
 
     multirun: bool
     jobs: list[Job]
-    exports: bool
+    in_experiment: int
+    settings: DictConfig
+    composer: Composer
 
 
-def plain_config(composed: DictConfig) -> Config:
+def checked(composed: DictConfig) -> Config:
     """Check a configuration that Hydra composed."""
-    return parse({key: value for key, value in _plain(composed).items() if key != "hydra"})
+    values = OmegaConf.to_container(composed)
+    if str(values).count("${") > MOST_INTERPOLATIONS:
+        raise ConfigError(
+            f"the configuration: more than {MOST_INTERPOLATIONS} values that refer to others, as ${{...}}"
+        )
+    values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(values, dict)
+    return parse({str(key): value for key, value in values.items() if key != "hydra"})
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def explain(_: object) -> None:
+    """Let Hydra answer ``--help``, ``--cfg job`` and the like, from the command line of this process."""
 
 
 def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
@@ -74,8 +145,8 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
     Returns
     -------
     CommandLine or None
-        None where the user only wants to be told something (``--help``, ``--cfg job`` and the like), which is
-        Hydra's to answer; what ``--cfg`` is to show has been checked.
+        None where the user only wants to be told something (``--help``, ``--cfg job`` and the like), which
+        ``explain`` does; what ``--cfg`` is to show has been checked.
 
     Raises
     ------
@@ -83,25 +154,26 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
     """
     parser = get_args_parser()
     parser.error = _refuse  # in place of several lines of usage
-    parsed = parser.parse_args(list(arguments))
-    if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
-        return None
+    parsed = parser.parse_args([_decoded(argument) for argument in arguments])
     if parsed.cfg and parsed.multirun:
         raise ConfigError("--cfg: shows one configuration; leave out -m")
     for flag in ("config_name", "config_dir", "config_path", "experimental_rerun"):
         if getattr(parsed, flag):
             raise ConfigError(f"--{flag.replace('_', '-')}: there is one configuration, in conf/; use overrides")
+    texts = parsed.overrides
     try:
-        overrides = OverridesParser.create().parse_overrides(parsed.overrides)
-        for override in overrides:
-            _check(override)
+        for path in CONF.rglob("*.yaml"):
+            _check_file(path)
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            command = _compose_all(overrides, parsed.overrides, multirun=bool(parsed.multirun))
-        return None if parsed.cfg else command
+            for text in texts:
+                _check(_parse(text), multirun=bool(parsed.multirun))
+            if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
+                return None
+            command = _compose_all(texts, multirun=bool(parsed.multirun))
     except (
         HydraException,
         OmegaConfBaseException,
-        YAMLError,
+        yaml.YAMLError,
         AssertionError,
         AttributeError,
         IndexError,
@@ -110,40 +182,104 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
         TypeError,
         ValueError,
     ) as error:
-        raise _in_one_line(error, parsed.overrides) from None
+        raise _in_one_line(error, texts) from None
+    return None if parsed.cfg else command
 
 
 def _refuse(message: str) -> NoReturn:
     raise ConfigError(f"{message}; --help says what there is")
 
 
-def _compose_all(overrides: list[Override], texts: Sequence[str], *, multirun: bool) -> CommandLine:
-    named = any(override.key_or_group == "paths.results" for override in overrides)
-    fixed = [text for text, override in zip(texts, overrides, strict=True) if not override.is_sweep_override()]
-    if not multirun:
-        for override in overrides:
-            if override.is_sweep_override():
-                raise ConfigError(f"{override.input_line}: several values make a sweep; add -m")
-        return CommandLine(False, [_job(fixed)], exports=named)
-    sweeper = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper
-    if not sweeper["_target_"].endswith("BasicSweeper"):
-        raise ConfigError("hydra/sweeper: the sweep is checked before it starts, so only the basic sweeper will do")
-    axes = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    loader = GlobalHydra.instance().config_loader()
-    swept = OverridesParser.create(config_loader=loader).parse_overrides([*axes, *texts])
-    (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
-    if not batch:
-        raise ConfigError("the sweep is empty: no choice matches a glob in it")
-    # What is swept is the experiment; where and how Hydra runs it is not.
-    same_axes = not any(override.key_or_group.startswith("hydra.sweeper") for override in overrides)
-    about = {override.key_or_group.split(".")[0].split("/")[0] for override in overrides}
-    unchanged = about <= {"experiment", "hydra", "paths", "progress", "title", "tracking"}
-    whole = "experiment" in about and unchanged and same_axes
-    return CommandLine(True, [_job(one) for one in batch], exports=whole or named)
+def _decoded(argument: str) -> str:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        shown = argument.encode(errors="backslashreplace").decode()
+        raise ConfigError(f"{shown}: is not UTF-8 text") from None
+    return argument
 
 
-def _job(overrides: Sequence[str]) -> Job:
-    return Job(tuple(overrides), plain_config(compose("config", overrides=list(overrides))))
+@cache
+def _parse(text: str) -> Override:
+    hydra_ = GlobalHydra.instance()
+    try:
+        # The loader is there to expand globs; in a worker there are none any more.
+        return OverridesParser.create(hydra_.config_loader() if hydra_.is_initialized() else None).parse_override(text)
+    except HydraException:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text}: a setting has the form key=value") from None
+        quote = "'" if '"' in value else '"'
+        quoted = shlex.quote(f"{key}={quote}{value}{quote}")
+        raise ConfigError(f"{text}: Hydra needs quotes around special characters: {quoted}") from None
+
+
+@cache
+def _choices(key: str) -> tuple[str, ...]:
+    """Return the choices of a group of conf/; nothing for other keys."""
+    return tuple(sorted(path.stem for path in (CONF / key).glob("*.yaml"))) if key else ()
+
+
+def _compose_all(texts: Sequence[str], *, multirun: bool) -> CommandLine:
+    fixed = [text for text in texts if not _parse(text).is_sweep_override()]
+    settings = compose("config", overrides=fixed, return_hydra_config=True).hydra
+    _check_settings(settings)
+    in_experiment = [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
+    composer = Composer()
+    sweep = list(_product([*in_experiment, *texts])) if multirun else [tuple(texts)]
+    jobs = [Job(one, checked(composer.compose(one))) for one in sweep]
+    return CommandLine(
+        multirun, jobs, len(list(_product(in_experiment))), OmegaConf.create({"hydra": settings}), composer
+    )
+
+
+def _product(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the overrides of each job of a sweep, as Hydra's basic sweeper does: the last text of a key counts."""
+    axes: dict[str, list[str]] = {}
+    for override in map(_parse, texts):
+        key, swept = override.get_key_element(), override.is_sweep_override()
+        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        axes[key] = [f"{key}={value}" for value in itertools.islice(values, MOST_CELLS + 1)]
+        if not axes[key]:
+            raise ConfigError(f"{override.input_line}: the sweep is empty")
+    if math.prod(map(len, axes.values())) > MOST_CELLS:
+        raise ConfigError(f"the sweep has more than {MOST_CELLS:_} cells")
+    return itertools.product(*axes.values())
+
+
+def _check_settings(composed: DictConfig) -> None:
+    """Refuse settings of Hydra's own that would make it do more than launch jobs."""
+    settings: Any = OmegaConf.to_container(composed)
+    settings["launcher"] = OmegaConf.to_container(composed.launcher, resolve=True)
+    fixed = dict(_leaves(FIXED))
+    for key, value in _leaves(settings):
+        if not re.match(f"{CHOSEN}|{FILLED_IN}", key) and (key not in fixed or value != fixed[key]):
+            raise ConfigError(f"hydra.{key}={value}: this setting of Hydra's cannot be changed here")
+        if key.startswith("launcher.") and "_target_" in key.split(".")[2:]:
+            raise ConfigError(f"hydra.{key}={value}: nothing is instantiated but the launcher")
+    target = settings["launcher"]["_target_"]
+    if target not in (f"{one.__module__}.{one.__qualname__}" for one in Plugins.instance().discover(Launcher)):
+        raise ConfigError(f"hydra.launcher._target_={target}: there is no such launcher")
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys and the values of nested sections and lists."""
+    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    if not items:
+        yield prefix.removesuffix("."), values
+    for key, value in items:
+        yield from _leaves(value, f"{prefix}{key}.")
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a file of conf/ that could expand to more than a person wrote."""
+    name = path.relative_to(CONF.parent)
+    try:
+        content = read_regular(path, MOST_BYTES)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    if b"*" in content and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content)):
+        raise ConfigError(f"{name}: has YAML aliases (*name), which are not allowed here; write the values out")
 
 
 def _in_one_line(error: Exception, texts: Sequence[str]) -> ConfigError:
@@ -157,30 +293,30 @@ def _in_one_line(error: Exception, texts: Sequence[str]) -> ConfigError:
     return ConfigError(" ".join(str(error).split()) or f"the configuration in conf/: {type(error).__name__}")
 
 
-def _plain(composed: DictConfig) -> dict[str, object]:
-    values = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
-
-
 def _is_hydra(key: str) -> bool:
     return re.split("[./]", key)[0] == "hydra"
 
 
-def _check(override: Override) -> None:
+def _check(override: Override, *, multirun: bool) -> None:
     """Refuse a key or a choice that does not exist, naming the nearest that does."""
-    key, text = override.key_or_group, (override.input_line or "").partition("=")[2]
+    key, line = override.key_or_group, override.input_line or ""
     if not key:
-        raise ConfigError(f"{override.input_line}: a key is missing before the =")
+        raise ConfigError(f"{line}: a key is missing before the =")
     if override.is_interval_sweep():
-        raise ConfigError(f"{override.input_line}: an interval needs a sampling sweeper; give values or range(...)")
+        raise ConfigError(f"{line}: an interval needs a sampling sweeper; give values or range(...)")
     if override.is_delete():
-        raise ConfigError(f"{override.input_line}: nothing can be left out; give it a value")
+        raise ConfigError(f"{line}: nothing can be left out; give it a value")
+    if override.is_sweep_override() and not multirun:
+        raise ConfigError(f"{line}: several values make a sweep; add -m")
+    if override.is_sweep_override() and _is_hydra(key):
+        raise ConfigError(f"{line}: a sweep has one value of each of Hydra's own settings")
     if key == "hydra.mode":
         raise ConfigError("hydra.mode: add -m for a sweep, or leave it out")
+    if key == "hydra.searchpath":  # read before anything is composed
+        raise ConfigError(f"{line}: this setting of Hydra's cannot be changed here")
     if _is_hydra(key):
         return
-    choices = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
+    choices = _choices(key)
     if choices:
         value = override.value()
         wanted = value.list if isinstance(value, ChoiceSweep) else [] if override.is_sweep_override() else [value]
@@ -193,8 +329,6 @@ def _check(override: Override) -> None:
         groups = [path.name for path in CONF.iterdir() if path.is_dir()]
         nearest = difflib.get_close_matches(key, [*groups, *known_keys()], n=1, cutoff=0.0)[0]
         if nearest not in groups:
-            raise unknown_key(key, text)
-        choices = sorted(path.stem for path in (CONF / nearest).glob("*.yaml"))
-        raise ConfigError(
-            f"{key}={text}: there is no such key; the nearest known key is {nearest} (one of {', '.join(choices)})"
-        )
+            raise unknown_key(key, line.partition("=")[2])
+        known = ", ".join(_choices(nearest))
+        raise ConfigError(f"{line}: there is no such key; the nearest known key is {nearest} (one of {known})")

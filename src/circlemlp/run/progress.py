@@ -1,21 +1,62 @@
-"""A sweep's progress on a terminal, read from the store and its notes."""
+"""A sweep's progress, read from the store and its notes: a bar on a terminal, a line now and then elsewhere."""
 
 import contextlib
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from circlemlp.run.cells import Cell
 from circlemlp.core.parameters import Layout
+from circlemlp.run.cells import Cell
 from circlemlp.store.notes import PROGRESS, Notes
 from circlemlp.store.records import Store
 
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_LINES = 30.0
 
 
-def work(cell: Cell) -> float:
+class Watch:
+    """What has become of cells since the watch began.
+
+    Parameters
+    ----------
+    store : Store
+    cells : sequence of Cell
+        Those that are to be trained.
+    """
+
+    def __init__(self, store: Store, cells: Sequence[Cell]) -> None:
+        self._store = store
+        self._work = {cell.identity: _work(cell) for cell in cells}
+        self._before = {cell.identity: self._place(cell.identity) for cell in cells}  # damaged records are replaced
+        self.total = sum(self._work.values())
+
+    def _place(self, identity: str) -> int | None:
+        try:
+            return self._store.path(identity).stat().st_ino
+        except OSError:
+            return None
+
+    def look(self) -> tuple[float, str]:
+        """Return the work done so far, and the numbers of cells done, running and failed, in words."""
+        finished = failed = running = 0
+        done = 0.0
+        for identity, work in self._work.items():
+            notes = Notes(self._store, identity)
+            if self._place(identity) not in (None, self._before[identity]):
+                finished, done = finished + 1, done + work
+            elif notes.failed():
+                failed, done = failed + 1, done + work
+            elif note := notes.read(PROGRESS):
+                running, done = running + 1, done + work * note["done"] / note["total"]
+        words = f"{finished} of {len(self._work)} cells, {running} running"
+        return done, words + (f", {failed} failed" if failed else "")
+
+
+def _work(cell: Cell) -> float:
     """Return about how much computing a cell takes, in multiplications: what the bar moves by."""
     training = cell.config.training
     weights = Layout.of(cell.config.model.hidden_layer_sizes).n_parameters
@@ -23,10 +64,18 @@ def work(cell: Cell) -> float:
 
 
 @contextlib.contextmanager
-def watching(store: Store, cells: Sequence[Cell], present: set[str]) -> Iterator[None]:
-    """Show cells done, running and failed, and the time left, until the block ends."""
-    to_train = [cell for cell in cells if cell.identity not in present]
-    stop = threading.Event()
+def watching(store: Store, cells: Sequence[Cell]) -> Iterator[None]:
+    """Show cells done, running and failed until the block ends."""
+    watch = Watch(store, cells)
+    if not sys.stderr.isatty():
+        started = time.monotonic()
+
+        def say() -> None:
+            print(f"{watch.look()[1]} after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+        with _every(SECONDS_BETWEEN_LINES, say):
+            yield
+        return
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -35,35 +84,30 @@ def watching(store: Store, cells: Sequence[Cell], present: set[str]) -> Iterator
         TimeRemainingColumn(),
         console=Console(stderr=True),
     ) as bar:
-        task = bar.add_task("training", total=sum(map(work, to_train)))
+        task = bar.add_task("training", total=watch.total)
 
-        finished: set[str] = set()
+        def draw() -> None:
+            done, words = watch.look()
+            bar.update(task, completed=done, description=words)
 
-        def look() -> None:
-            failed = running = 0
-            progress = 0.0
-            for cell in to_train:
-                notes = Notes(store, cell.identity)
-                if cell.identity in finished or store.is_good(cell.identity):
-                    finished.add(cell.identity)
-                    progress += work(cell)
-                elif notes.failed():
-                    failed, progress = failed + 1, progress + work(cell)
-                elif note := notes.read(PROGRESS):
-                    running, progress = running + 1, progress + work(cell) * note["done"] / note["total"]
-            counts = f"{len(finished)} of {len(to_train)} cells, {running} running"
-            counts += f", {failed} failed" if failed else ""
-            bar.update(task, completed=progress, description=counts)
-
-        def keep_looking() -> None:
-            while not stop.wait(SECONDS_BETWEEN_LOOKS):
-                look()
-
-        watcher = threading.Thread(target=keep_looking, daemon=True)
-        watcher.start()
-        try:
+        with _every(SECONDS_BETWEEN_LOOKS, draw):
             yield
-        finally:
-            stop.set()
-            watcher.join()
-            look()
+        draw()
+
+
+@contextlib.contextmanager
+def _every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Do something again and again, in a thread, until the block ends."""
+    stop = threading.Event()
+
+    def keep_acting() -> None:
+        while not stop.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=keep_acting, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

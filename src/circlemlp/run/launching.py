@@ -1,0 +1,101 @@
+"""Jobs handed to Hydra's launchers, as its sweepers do, and what runs in a worker.
+
+A launcher asks the context it is given for the configuration of each job. Hydra's own loader composes it from the
+files again, which takes most of the time of a small job and would take up a file that was edited meanwhile; the one
+here hands over what the door composed and checked.
+"""
+
+import contextlib
+import copy
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import run_job
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from circlemlp import numerics, pinning
+from circlemlp.errors import UserError
+from circlemlp.run.cells import Cell, run
+from circlemlp.run.compose import CommandLine, Composer, Job, checked
+from circlemlp.store.records import Store
+
+
+class Launcher:
+    """What runs the jobs of a command line: the chosen launcher for a sweep, this process for one cell."""
+
+    def __init__(self, command: CommandLine) -> None:
+        self._multirun = command.multirun
+        self._settings = command.settings
+        for kind in ("run", "sweep"):  # one value of ${now:...} for all jobs, in whichever process they run
+            self._settings.hydra[kind].dir = str(self._settings.hydra[kind].dir)
+        self._context = HydraContext(config_loader=_Composed(command.composer), callbacks=_NoCallbacks())
+        self._launched = 0
+
+    def launch(self, jobs: Sequence[Job]) -> None:
+        """Run jobs, each of which leaves a record or a note of what failed.
+
+        Raises
+        ------
+        Exception
+            Whatever the launcher raises.
+        """
+        overrides = [list(job.overrides) for job in jobs]
+        if self._multirun:
+            launcher = Plugins.instance().instantiate_launcher(
+                config=self._settings, hydra_context=self._context, task_function=train_job
+            )
+            launcher.launch(overrides, initial_job_idx=self._launched)
+            self._launched += len(jobs)
+        else:
+            config = self._context.config_loader.load_sweep_config(self._settings, overrides[0])
+            run_job(train_job, config, "hydra.run.dir", None, self._context)
+
+
+class _Composed:
+    """What a launcher asks of Hydra's loader of configurations: that of a job, with the settings all jobs share."""
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer = composer
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        config = self._composer.compose(sweep_overrides)
+        OmegaConf.set_struct(config, False)
+        config.hydra = copy.deepcopy(master_config.hydra)
+        config.hydra.overrides.task = list(sweep_overrides)
+        config.hydra.job.override_dirname = ",".join(sorted(sweep_overrides))
+        return config
+
+
+class _NoCallbacks:
+    """Hydra's interface to callbacks, of which there are none."""
+
+    def on_job_start(self, **_: object) -> None:
+        """Do nothing."""
+
+    def on_job_end(self, **_: object) -> None:
+        """Do nothing."""
+
+
+def train_job(composed: DictConfig) -> None:
+    """Train the cell of one job. A failure is noted for the door, and does not stop other jobs."""
+    config = checked(composed)
+    try:
+        cell = Cell.of(config, _environment(config.numerics))
+    except UserError as error:  # the door has read the data, so this is rare
+        print(f"error: {error}", file=sys.stderr)
+        return
+    with contextlib.suppress(Exception):  # noted by run(), shown in the door's table
+        run(cell, Store(Path(config.paths.records)))
+
+
+@cache
+def _environment(choice: str) -> dict[str, Any]:
+    """Return the numeric environment of a worker, which has the door's environment variables."""
+    mode = pinning.resolve(choice)
+    pinning.pin(mode)
+    return numerics.read_back(mode)
