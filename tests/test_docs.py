@@ -1,14 +1,43 @@
-"""What the documents say exists, exists."""
+"""What the documents say exists, exists; the commands that they show work."""
 
 import importlib
 import re
+import shlex
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from conftest import SOURCE
+from circlemlp.run.compose import compose_jobs
+from conftest import SOURCE, TINY
 
 DERIVATION = (SOURCE / "docs/backpropagation.md").read_text()
+README = (SOURCE / "README.md").read_text()
 DOCUMENTS = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE / "docs").glob("*.md"))]
+SMALL = {
+    "generate": ("data.n_train=60", "data.n_validation=40"),
+    "train": ("data.n_train=60", "data.n_validation=40", "training.epochs=4", "training.replicates=2", "tracking=none"),
+    "report": ("data.n_train=60", "data.n_validation=40"),
+}
+"""Overrides that make the documented commands take seconds."""
+INSTEAD = {
+    "dvc repro": None,  # the last tests here and test_pipeline run it
+    "dvc exp run -S 'conf/model/mlp_64.yaml:hidden_layer_sizes=[96]'": None,  # test_pipeline runs one
+    "git checkout .": None,
+    "dvc checkout": None,
+    "pip install '.[sklearn]'": None,  # test_makefile installs the package, without a registry
+    "source .venv/bin/activate": None,
+}
+"""What is run in place of a documented command that would take minutes, or need another state; None: nothing."""
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of a document: lines of its code blocks, and pieces of code in its prose."""
+    blocks = re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
+    lines = [line.split("  #")[0] for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+    pieces = [piece.strip() for line in lines for piece in line.split(" && ")]
+    return [piece for piece in pieces if re.match(r"(python|make|dvc|git|pip|source|uv|mutmut) ", piece)]
 
 
 def test_every_equation_names_a_function_and_a_test_that_exist():
@@ -29,18 +58,109 @@ def resolve(name):
     first, rest = name.split(".")
     modules = dict.fromkeys(("Adam", "AdamW", "SGD"), "core.optimizers") | {"Schedule": "core.schedules"}
     modules |= dict.fromkeys(("HiddenLayers", "OneHiddenLayer"), "core.passes")
-    modules |= {"Network": "core.network", "LossSum": "core.loss", "boundary": "boundary", "Cut": "core.tiles"}
+    modules |= {"Network": "core.network", "LossSum": "core.loss", "boundary": "report.boundary", "Cut": "core.tiles"}
     module = importlib.import_module(f"circlemlp.{modules.get(first, f'core.{first}')}")
     return getattr(getattr(module, first, module), rest, None)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_and_every_command_leads_somewhere(path):
+def test_every_link_and_every_file_named_leads_somewhere(path):
     text = path.read_text()
     assert "@@" not in text  # a figure that is still to come
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert "://" in target or (path.parent / target).exists(), target
-    for script in re.findall(r"python (pipelines/\w+\.py)", text):
+    for script in re.findall(r"\b((?:pipelines|benchmarks|tests)/\w+\.py)", text):
         assert (SOURCE / script).exists(), script
-    for target in re.findall(r"^make (\w+)", text, re.M):
-        assert re.search(rf"^{target}:", (SOURCE / "Makefile").read_text(), re.M), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_line_fits_into_160_columns_unless_it_is_of_a_table(path):
+    assert [line for line in path.read_text().splitlines() if len(line) > 160 and not line.startswith("|")] == []
+
+
+def test_the_layout_in_the_design_names_every_module():
+    table = (SOURCE / "docs/design.md").read_text().partition("## Layout")[2].partition("\n## ")[0]
+    library = SOURCE / "src/circlemlp"
+    core = {path.name for path in (library / "core").glob("*.py")}  # the derivation goes through these
+    modules = {path.name for path in library.rglob("*.py")} - core - {"__init__.py"}
+    assert modules - set(re.findall(r"`(?:\w+/)?(\w+\.py)`", table)) == set()
+    for named in re.findall(r"`([\w/]+\.py)`", table):
+        assert list(library.rglob(named)), named
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_command_exists(project, path):
+    (project.folder / ".venv").mkdir()
+    (project.folder / ".venv/.installed").write_text(f"{project.folder}\n")
+    for command in commands(path.read_text()):
+        if command.startswith("make "):
+            project.run(*shlex.split(command), "--dry-run")
+
+
+def shown() -> list[str]:
+    """Return the commands that documents, the files of conf/ and the scripts show."""
+    texts = [path.read_text() for path in DOCUMENTS]
+    for path in [*(SOURCE / "conf").rglob("*.yaml"), *(SOURCE / "pipelines").glob("*.py")]:
+        texts += [
+            "".join(f"`{found}`" for found in re.findall(r"(?:# |: )(python pipelines/[^\"]*)", line))
+            for line in path.read_text().splitlines()
+        ]
+    found = dict.fromkeys(command for text in texts for command in commands(text))
+    return [command for command in found if command.startswith("python pipelines/")]
+
+
+@pytest.mark.parametrize("command", shown())
+def test_a_command_that_is_shown_composes(command):
+    _, script, *arguments = shlex.split(command)
+    if Path(script).stem in SMALL and "--cfg" not in arguments:
+        assert compose_jobs(arguments).jobs
+    else:
+        assert (SOURCE / script).exists()
+
+
+def test_the_commands_of_the_readme_work_one_after_the_other(project):
+    """Each is run as it stands, with overrides behind it that make it small."""
+    for command in commands(README):
+        program, *words = shlex.split(command)
+        script = Path(words[0]).stem
+        if program == "python":
+            done = project.run(program, *words, *SMALL[script])
+            if script == "report":
+                (folder,) = re.findall(r"^(\S+)/report.md", done.stdout, re.M)
+                assert (project.folder / folder / "report.html").exists()
+        elif program != "make" and (instead := INSTEAD.get(command, command)):
+            project.run(*shlex.split(instead))
+
+
+def test_the_readme_tells_how_to_add_an_architecture(tiny):
+    file, *lines = re.search(r"is a file `(\S+)` with two lines, `(.*?)` and `(.*?)`", README).groups()
+    (tiny.folder / file).write_text("\n".join(lines))
+    assert "2-32-32-1" in tiny.train("-m", f"model={Path(file).stem}", *TINY).stdout
+
+
+def test_the_readme_tells_how_to_run_the_pipeline_on_another_data_set(project):
+    assert "(`- override /data: disk`)" in README
+    experiment = "conf/experiment/architectures_by_learning_rate.yaml"
+    project.edit(experiment, "defaults:\n", "defaults:\n  - override /data: disk\n  - override /tracking: none\n")
+    project.edit("dvc.yaml", "data/quarter_circle.npz", "data/disk.npz")
+    project.edit("dvc.yaml", "conf/data/quarter_circle.yaml", "conf/data/disk.yaml")
+    for file, old, new in (
+        ("conf/data/disk.yaml", "5000", "60"),
+        ("conf/data/disk.yaml", "2000", "40"),
+        ("conf/training/full_batch.yaml", "epochs: 1000", "epochs: 4"),
+        ("conf/training/full_batch.yaml", "replicates: 10", "replicates: 2"),
+        (experiment, "model: mlp_128_64,mlp_64_32,mlp_128,mlp_64", "model: mlp_64"),
+        (experiment, "0.0001,0.0003,0.001,0.003,0.01,0.03,0.1", "0.01"),
+    ):
+        project.edit(file, old, new)  # to make it small
+    project.run("dvc", "repro")
+    assert "disk" in (project.folder / "reports/report.md").read_text()
+
+
+def test_the_python_of_the_readme_runs():
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (200, 3))
+    names = {"X_train": x[:100], "y_train": x[:100, 0] > 0, "X_test": x[100:], "y_test": x[100:, 0] > 0}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["classifier"].score(names["X_test"], names["y_test"]) > 0.9
