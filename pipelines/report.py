@@ -13,6 +13,11 @@ from circlemlp.run.door import guarded, prepare
 from circlemlp.store.records import Store
 from circlemlp.store.results import exported_folders, read
 
+MAKE_ONE = (
+    "python pipelines/generate.py experiment=smoke && "
+    "python pipelines/train.py -m experiment=smoke paths.results=results/smoke"
+)
+
 
 def main() -> int:
     command = compose_jobs(sys.argv[1:])
@@ -23,12 +28,8 @@ def main() -> int:
         raise ConfigError("-m: a report is of one folder of results; leave it out")
     config = command.jobs[0].config
     if config.paths.results is None:
-        there = [f"paths.results={folder}" for folder in exported_folders()]
-        remedy = (
-            f"name one: {', '.join(there)}"
-            if there
-            else ("make one with: python pipelines/train.py -m experiment=smoke paths.results=results/smoke")
-        )
+        there = ", ".join(f"paths.results={folder}" for folder in exported_folders())
+        remedy = f"name one: {there}" if there else f"make one with: {MAKE_ONE}"
         raise ConfigError(f"paths.results=null: a report needs a folder of results; {remedy}")
     prepare(config)
     folder = Path(config.paths.reports)

@@ -66,10 +66,10 @@ def main() -> int:
     )
     if counts["of other code"]:
         print(
-            f"{counts['of other code']} records of another version of the core: their numbers were not computed again"
+            f"of another version of the core, so that their numbers were not computed again: {counts['of other code']}"
         )
     if counts["of another format"]:
-        print(f"{counts['of another format']} records of another format, which this version does not read")
+        print(f"of another format, which this version does not read: {counts['of another format']}")
     return 1 if counts["damaged"] else 0
 
 

@@ -10,7 +10,7 @@ from circlemlp.store.datafile import generate
 from circlemlp.store.records import Record, Volatile
 
 DATA = QuarterCircle(
-    shape="quarter_circle", file="data/made_up.npz", n_train=40, n_validation=100, radius=1.0, label_noise=0.0, seed=2024
+    shape="quarter_circle", radius=1.0, file="data/made_up.npz", n_train=40, n_validation=100, label_noise=0.0, seed=1
 )
 DATASET = generate(DATA)
 EPOCHS = 6

@@ -20,7 +20,7 @@ from circlemlp.errors import UserError
 from circlemlp.report.boundary import median_replicate, true_boundary
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import compare
-from circlemlp.report.document import as_markdown
+from circlemlp.report.document import Code, Table, as_markdown
 from circlemlp.report.write import timing, write_report
 from circlemlp.run.compose import compose_jobs
 from circlemlp.store.records import Store
@@ -28,6 +28,8 @@ from circlemlp.store.results import export, read
 from circlemlp.store.tables import kept_epochs
 from conftest import TINY
 from made_up import DATA, DATASET, GRID, made_up
+
+AT = "2026-01-01T00:00:00+00:00"
 
 
 def report(folder, records=GRID, title="A title"):
@@ -97,11 +99,11 @@ def test_an_architecture_that_always_diverged_is_compared_with_nothing(tmp_path)
 
 
 def test_cells_that_differ_in_something_else_are_not_compared_and_the_keys_are_named():
-    with pytest.raises(UserError, match="differ in something else too: training.seed$"):
+    with pytest.raises(UserError, match=r"differ in something else too: training\.seed$"):
         compare([GRID[0], made_up((4,), 0.1, [0.3, 0.3, 0.3], seed=1)])
-    with pytest.raises(UserError, match="something else too: training.replicates, training.seed, numerics.mode$"):
-        other = made_up((4,), 0.1, [0.3, 0.3], seed=1)
-        other.ingredients["numerics"]["mode"] = "native"
+    other = made_up((4,), 0.1, [0.3, 0.3], seed=1)
+    other.ingredients["numerics"]["mode"] = "native"
+    with pytest.raises(UserError, match=r"else too: training\.replicates, training\.seed, numerics\.mode$"):
         compare([GRID[0], GRID[1], other])
 
 
@@ -138,6 +140,232 @@ def test_figures_hold_no_date_and_no_raster(tmp_path):
         assert "data:image/png" not in path.read_text()
 
 
+FOREIGN = "a|b `c` <script>alert(1)</script> *d* _e_ [f](javascript:g) &amp; $h$ ~~i~~ \\| # j\n# k"
+
+
+class Page(HTMLParser):
+    """The tags of a page, and the texts of its cells and headings."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self._open = [], {"h1": [], "td": []}, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):  # noqa: ARG002, the parser's own signature
+        self.tags.append(tag)
+        if tag in self.texts:
+            self.texts[tag].append("")
+            self._open = tag
+
+    def handle_endtag(self, tag):
+        self._open = None if tag == self._open else self._open
+
+    def handle_data(self, data):
+        if self._open:
+            self.texts[self._open][-1] += data.replace("\n", " ")
+
+
+def rendered(text):
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+
+
+def test_text_from_outside_is_shown_as_it_is_and_is_never_a_mark(tmp_path):
+    record = made_up((4,), 0.1, [0.3, 0.31], host=FOREIGN, wall_seconds=1.0, cpu_seconds=1.0, started_at=AT)
+    record.ingredients["numerics"]["numpy"] = FOREIGN
+    Store(tmp_path / "runs").save(record)
+    text = report(tmp_path, [record], FOREIGN)
+    own_tags = set(Page((tmp_path / "report.html").read_text()).tags)
+    for page in (Page((tmp_path / "report.html").read_text()), Page(rendered(text))):
+        assert page.texts["h1"] == [FOREIGN.replace("\n", " ")]
+        assert not {"script", "a", "em", "s", "del"} & set(page.tags)
+        assert set(page.tags) <= own_tags
+        assert any(FOREIGN.replace("\n", " ") in cell for cell in page.texts["td"])
+    times = Page(rendered((tmp_path / "timing.md").read_text())).texts["td"]
+    assert len(times) == 6
+    assert times[-1] == f"{AT} on {FOREIGN}".replace("\n", " ")
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1) | st.text("\\`|<>*_[]()&;#~ ab"))
+def test_every_cell_reads_back_whatever_is_in_it(text):
+    text = f"x{text}x"  # Markdown drops space at the ends of a cell
+    page = Page(rendered(as_markdown(text, [Table([text, "b"], [[text, Code(text)]])])))
+    assert page.texts["h1"] == [text]
+    assert page.texts["td"] == [text, text]
+    assert set(page.tags) == {"h1", "table", "thead", "tbody", "tr", "th", "td", "code"}
+
+
+def from_command(command):
+    """Compose what a command says, as the training door does."""
+    python, script, *arguments = shlex.split(command)
+    assert (python, script) == ("python", "pipelines/train.py")
+    (job,) = compose_jobs(arguments).jobs
+    return job.config
+
+
+def cell(config):
+    """Return a record of a configuration, of which only that matters."""
+    ingredients = {**GRID[0].ingredients, "config": CellConfig.model_validate(config).deciding()}
+    return dataclasses.replace(GRID[0], ingredients=ingredients)
+
+
+fractions = st.floats(0, 1, exclude_max=True)
+counts = st.integers(1, 10_000_000)
+adaptive = {
+    "learning_rate": st.floats(0, 10, exclude_min=True),
+    "beta_1": fractions,
+    "beta_2": fractions,
+    "epsilon": st.floats(1e-30, 1),
+    "epsilon_hat": st.booleans(),
+}
+described = {
+    "n_train": counts,
+    "n_validation": counts,
+    "label_noise": st.floats(0, 0.49),
+    "seed": st.integers(0, 2**63 - 1),
+}
+radius = {"radius": st.floats(0.01, 1.4)}
+CONFIGS = st.fixed_dictionaries(
+    {
+        "data": st.fixed_dictionaries({"shape": st.sampled_from(["quarter_circle", "disk"]), **radius, **described})
+        | st.fixed_dictionaries(
+            {
+                "shape": st.just("rings"),
+                "inner_radius": st.floats(0.01, 0.99),
+                "outer_radius": st.floats(1, 1.4),
+                **described,
+            }
+        ),
+        "model": st.fixed_dictionaries(
+            {
+                "hidden_layer_sizes": st.sampled_from([[64], [128, 64]]) | st.lists(st.integers(1, 65_536), min_size=1),
+                "activation": st.sampled_from(["relu", "leaky_relu", "tanh", "gelu"]),
+            }
+        ),
+        "optimizer": st.fixed_dictionaries({"name": st.just("adam"), **adaptive})
+        | st.fixed_dictionaries({"name": st.just("adamw"), **adaptive, "weight_decay": st.floats(0, 10)})
+        | st.fixed_dictionaries(
+            {
+                "name": st.just("sgd"),
+                "learning_rate": adaptive["learning_rate"],
+                "momentum": fractions,
+                "nesterov": st.booleans(),
+            }
+        ),
+        "schedule": st.fixed_dictionaries(
+            {
+                "decay": st.sampled_from(["constant", "cosine"]),
+                "warmup_fraction": st.sampled_from([0.0, 0.05]) | fractions,
+                "final_fraction": fractions,
+            }
+        ),
+        "training": st.fixed_dictionaries(
+            {
+                "epochs": counts,
+                "batch_size": st.none() | counts,
+                "dtype": st.sampled_from(["float32", "float64"]),
+                "replicates": st.integers(1, 10_000),
+                "seed": st.integers(0, 2**63 - 1),
+            }
+        ),
+        "early_stopping": st.fixed_dictionaries({"patience": st.none() | counts, "min_delta": st.floats(0, 1e9)}),
+    }
+)
+FILES = st.text(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from(list(" '\"\\${},=[]|`")), min_size=1)
+
+
+@settings(max_examples=60)
+@given(CONFIGS, FILES)
+def test_a_command_is_read_back_as_the_configuration_to_the_bit(config, name):
+    record = cell(config)
+    data = record.config.data.model_copy(update={"file": f"data/{name}.npz"})
+    (command,) = commands([record], data)
+    again = from_command(command)
+    assert repr(again.deciding()) == repr(record.ingredients["config"])
+    assert again.data.file == data.file
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model=mlp_128_64", "optimizer.learning_rate=0.01"],
+        ["optimizer=sgd", "optimizer.momentum=0.5", "schedule=warmup_cosine", "early_stopping=patience"],
+        ["data=rings", "data.label_noise=0.1", "training=mini_batch", "training.batch_size=32"],
+        ["'model.hidden_layer_sizes=[7,5,3]'", "model.activation=tanh"],
+    ],
+)
+def test_a_command_is_as_short_as_a_person_s(overrides):
+    config = from_command(shlex.join(["python", "pipelines/train.py", *[o.strip("'") for o in overrides]]))
+    (command,) = commands([cell(config.deciding())], config.data)
+    assert sorted(command.split()[2:]) == sorted(overrides)
+
+
+def test_a_command_names_the_kernels_and_the_data_file_where_they_are_not_the_usual_ones():
+    config = from_command("python pipelines/train.py data=disk").deciding()
+    record = cell(config)
+    assert commands([record], DATA) == ["python pipelines/train.py data=disk"]  # DATA's file is of other data
+    data = record.config.data.model_copy(update={"file": "data/my rings.npz"})
+    (command,) = commands([record], data)
+    assert command == """python pipelines/train.py data=disk 'data.file='"'"'data/my rings.npz'"'"''"""
+    native = dataclasses.replace(record)
+    native.ingredients["numerics"] = {**record.ingredients["numerics"], "mode": "native"}
+    assert commands([native], DATA) == ["python pipelines/train.py data=disk numerics=native"]
+
+
+def test_the_commands_of_a_report_find_their_cells(tiny):
+    place = ("paths.results=results/mine", "paths.reports=reports/mine")
+    mine = ("data=disk", "data.file='data/my disk.npz'", *TINY[:2], "training.replicates=2", "training.epochs=3")
+    tiny.run("python", "pipelines/generate.py", *mine)
+    axes = ("model=mlp_64,mlp_128_64", "optimizer=sgd", "optimizer.learning_rate=0.1,3e-05")
+    assert tiny.states(tiny.train("-m", *axes, *mine, place[0], "tracking=none")) == ["trained"] * 4
+    tiny.run("python", "pipelines/report.py", *mine, *place)
+    text = (tiny.folder / "reports/mine/report.md").read_text()
+    found = re.findall(r"^\| [^|]* \| [^|]* \| `(python .*)` \|$", text, re.M)
+    assert len(found) == 4
+    for command in found:
+        done = tiny.run("sh", "-c", f"{command} tracking=none")
+        assert tiny.states(done) == ["found"]
+    # Without the data's name the report is the same, but for the file that is not known then.
+    tiny.run("python", "pipelines/report.py", *place)
+    again = (tiny.folder / "reports/mine/report.md").read_text()
+    assert "data=disk" in again
+    assert re.sub("`python .*`", "", again) == re.sub("`python .*`", "", text)
+
+
+def test_a_report_of_nothing_says_what_to_name(project):
+    done = project.run("python", "pipelines/report.py", code=2)
+    assert done.stderr.startswith("error: paths.results=null: ")
+    remedy = done.stderr.partition("make one with: ")[2]
+    assert remedy
+    project.run("sh", "-c", remedy.replace("\n", " tracking=none"))
+    done = project.run("python", "pipelines/report.py", code=2)
+    (named,) = re.findall("paths.results=results/[a-z]+", done.stderr)
+    project.run("python", "pipelines/report.py", named, "paths.reports=reports/there")
+    assert (project.folder / "reports/there/report.html").is_file()
+
+
+def test_replicates_that_diverged_to_any_parameters_are_drawn_without_a_warning(tmp_path):
+    record = made_up((6, 3), 0.1, [None, None])
+    for value in (np.nan, np.inf, 1e38):
+        report(tmp_path, [dataclasses.replace(record, parameters=np.full_like(record.parameters, value))])
+    assert "2 of 2 networks diverged." in (tmp_path / "report.md").read_text()
+
+
+def test_what_a_killed_writer_left_is_cleared_and_permissions_are_the_user_s(tmp_path):
+    left = tmp_path / ".aside-killed"
+    left.mkdir()
+    (left / "half.svg").write_text("<svg")
+    os.utime(left, (0, 0))
+    before = os.umask(0o077)
+    try:
+        report(tmp_path)
+    finally:
+        os.umask(before)
+    assert not list(tmp_path.glob(".aside-*"))
+    for path in tmp_path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
 def test_metrics_are_those_of_the_best_rates(tmp_path):
     report(tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -166,12 +394,35 @@ def test_results_read_back_and_damage_is_named(tmp_path):
         read(tmp_path / "nowhere")
 
 
+def test_a_changed_list_of_cells_is_never_believed(tmp_path):
+    export(tmp_path / "results", GRID[:2])
+    cells = tmp_path / "results" / "cells.json"
+    content = cells.read_bytes()
+    for place in range(0, len(content), 3):
+        cells.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            identities = [record.identity for record in read(tmp_path / "results")]
+        except UserError as error:
+            assert "the results are damaged" in str(error)
+        else:  # white space
+            assert identities == [record.identity for record in GRID[:2]]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), os.mkdir])
+def test_what_is_no_file_in_place_of_the_list_of_cells_is_one_line(tmp_path, make):
+    export(tmp_path / "results", GRID[:1])
+    (tmp_path / "results" / "cells.json").unlink()
+    make(tmp_path / "results" / "cells.json")
+    with pytest.raises(UserError, match="the results are damaged"):
+        read(tmp_path / "results")
+
+
 def test_times_are_told_where_they_are_known(tmp_path):
-    store, at = Store(tmp_path), "2026-01-01T00:00:00+00:00"
-    known = made_up((4,), 0.1, [0.3, 0.3, 0.3], wall_seconds=1.2, cpu_seconds=1.1, started_at=at, host="h|<b>")
+    store = Store(tmp_path)
+    known = made_up((4,), 0.1, [0.3, 0.3, 0.3], wall_seconds=1.2, cpu_seconds=1.1, started_at=AT, host="h|<b>")
     store.save(known)
     text = as_markdown("Times", timing(compare([known, GRID[1]]), store))
-    assert f"| 2-4-1 | 0.1 | 1.2 | 1.1 | 66.667 | {at} on h\\|\\<b\\> |" in text
+    assert f"| 2-4-1 | 0.1 | 1.2 | 1.1 | 66.667 | {AT} on h\\|\\<b\\> |" in text
     assert "not known here" in text
 
 

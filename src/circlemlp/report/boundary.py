@@ -42,8 +42,7 @@ def draw_boundary(axes: Axes, record: Record, replicate: int) -> Any:
     x, y = np.meshgrid(ticks, ticks)
     model, parameters = record.config.model, record.parameters[replicate : replicate + 1]
     network = Network(Layout.of(model.hidden_layer_sizes), parameters, model.activation)
-    with np.errstate(all="ignore"):  # of a replicate that diverged
-        p = network.probabilities(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
+    p = network.probabilities(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     filled = None
     if np.isfinite(p).all():
         filled = axes.contourf(x, y, p, levels=LEVELS, cmap=SHADES)

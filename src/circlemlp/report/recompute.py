@@ -27,16 +27,15 @@ def disagreements(record: Record) -> Iterator[str]:
     if digest != record.ingredients["data"]:
         yield "its configuration draws other points than it says"
         return
-    layout, right = Layout.of(config.model.hidden_layer_sizes), dataset.y_validation == 1
+    layout, labels = Layout.of(config.model.hidden_layer_sizes), dataset.y_validation == 1
     for replicate in np.flatnonzero(history.diverged_at < 0):
         parameters = record.parameters[replicate : replicate + 1].astype(np.float64)
-        with np.errstate(all="ignore"):
-            logits = Network(layout, parameters, config.model.activation).logits(dataset.x_validation)[0]
-            loss = np.logaddexp(0, np.where(right, -logits, logits)).mean()
+        logits = Network(layout, parameters, config.model.activation).logits(dataset.x_validation)[0]
+        loss = np.logaddexp(0, np.where(labels, -logits, logits)).mean()
         told = history.validation_loss[replicate, -1]
         if not abs(loss - told) <= TOLERANCE * told + np.finfo(np.float32).eps:
             yield f"replicate {replicate} has validation loss {told:.6g}; its parameters give {loss:.6g}"
-        correct = (logits > 0) == right
+        correct = (logits > 0) == labels
         told = history.validation_accuracy[replicate, -1]
         undecided = np.count_nonzero(np.abs(logits) <= TOLERANCE * np.abs(logits).max())
         if abs(correct.mean() - told) * len(correct) > undecided + 0.5:
