@@ -1,17 +1,33 @@
 """Bring the MLflow index up to date from the records, and show it: python pipelines/index.py --serve"""
 
 import argparse
+import logging
 import os
 import sys
+import threading
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P and python -m
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.run.compose import PROJECT, compose_jobs
+from circlemlp.config import Tracking
 from circlemlp.errors import ConfigError
-from circlemlp.run.train_door import guarded, prepare
+from circlemlp.run.compose import compose_jobs
+from circlemlp.run.door import guarded
+from circlemlp.store.records import Store
+from circlemlp.store.results import exported_stores
+from circlemlp.tracking.following import end_with, follow
+from circlemlp.tracking.index import Index
+from circlemlp.tracking.serving import listen, serve
 
 
 def main() -> int:
-    os.chdir(PROJECT)
+    logging.disable()  # an error that libraries log is raised as well, and then said in one line
+    warnings.simplefilter("ignore")
+    if sys.argv[1:2] == ["--follow"]:  # started by training, with a folder of records and the settings as JSON
+        follow(Path(sys.argv[2]), Tracking.model_validate_json(sys.argv[3]))
+        return 0
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help="then serve the MLflow UI on 127.0.0.1")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, such as tracking.port=5001")
@@ -22,14 +38,14 @@ def main() -> int:
     config = command.jobs[0].config
     if config.tracking.database is None:
         raise ConfigError("tracking.database=null: there is no index to bring up to date")
-    prepare(config)
-    from circlemlp.tracking import Index, all_stores, serve
-
+    if "MAKELEVEL" in os.environ:  # make leaves what it started behind when it is killed
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    listening = listen(config.tracking.port) if arguments.serve else None
     index = Index(config.tracking)
-    added = index.bring_up_to_date(all_stores(config))
+    added = index.bring_up_to_date([Store(Path(config.paths.records)), *exported_stores()])
     print(f"{config.tracking.database}: {added} cells added", flush=True)
-    if arguments.serve:
-        serve(index, config.tracking.port)
+    if listening:
+        serve(index, listening)
     return 0
 
 

@@ -1,22 +1,23 @@
-import copy
-import json
 import os
 import shutil
-import socket
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
-import mlflow
 import numpy as np
 import pytest
 
 from circlemlp.config import Tracking
 from circlemlp.errors import UserError
-from circlemlp.store.records import Store
-from circlemlp.tracking import IDENTITY, Index, serve
+from circlemlp.store import disk
+from circlemlp.store.records import Store, Volatile
+from circlemlp.tracking.index import Index, MlflowClient
+from circlemlp.tracking.runs import IDENTITY
 from made_up import GRID
 
 
@@ -24,7 +25,7 @@ from made_up import GRID
 def place(tmp_path):
     store = Store(tmp_path / "runs")
     for record in GRID:
-        store.save(replace(record, volatile={"commit": "abc", "dirty": False}))
+        store.save(replace(record, volatile=Volatile(commit="abc", dirty=False)))
     tracking = Tracking(
         database=str(tmp_path / "mlflow.db"),
         artifacts=str(tmp_path / "artifacts"),
@@ -36,7 +37,7 @@ def place(tmp_path):
 
 
 def runs_of(tracking):
-    client = mlflow.MlflowClient(f"sqlite:///{tracking.database}")
+    client = MlflowClient(f"sqlite:///{tracking.database}")
     experiment = client.get_experiment_by_name(tracking.experiment)
     runs = client.search_runs([experiment.experiment_id])
     cells = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -80,17 +81,39 @@ def test_curves_are_thinned_and_nothing_that_is_not_finite_is_logged(place):
     assert sum("circlemlp.diverged_at_epoch" in run.data.tags for run in replicates) == 1
 
 
+def test_a_cell_that_diverged_altogether_is_indexed_without_a_warning(place):
+    _, tracking = place
+    record = replace(GRID[2], parameters=np.full_like(GRID[2].parameters, 3e38))
+    record.history.diverged_at[:] = 3
+    for curve in record.history.curves:
+        curve[:, 3:] = np.nan
+    store = Store(Path(tracking.database).parent / "diverged")
+    store.save(record)
+    assert Index(tracking).bring_up_to_date([store]) == 1
+    _, (cell,), _ = runs_of(tracking)
+    assert cell.data.metrics["diverged_replicates"] == 3
+
+
 REBUILD = """
-import json, sys
+import sys
 from pathlib import Path
 from circlemlp.config import Tracking
 from circlemlp.store.records import Store
-from circlemlp.tracking import Index
-index = Index(Tracking.model_validate_json(sys.argv[1]))
-added = index.bring_up_to_date([Store(Path(sys.argv[2]))])
-names = [run.info.run_name for run in index._search("tags.`circlemlp.kind` = 'cell'")]
-print(json.dumps([added, sorted(names)]))
+from circlemlp.tracking.index import Index
+print(Index(Tracking.model_validate_json(sys.argv[1])).bring_up_to_date([Store(Path(sys.argv[2]))]))
 """
+
+
+def rebuild(store, tracking):
+    """Index in another process, as MLflow keeps its connection to a database that is no longer there."""
+    command = [sys.executable, "-c", REBUILD, tracking.model_dump_json(), store.folder]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def names_in(database):
+    """Return the names of all runs, read without MLflow."""
+    with sqlite3.connect(database) as connection:
+        return sorted(name for (name,) in connection.execute("SELECT name FROM runs WHERE lifecycle_stage = 'active'"))
 
 
 def test_indexing_again_adds_nothing_and_a_deleted_database_comes_back(place, tmp_path):
@@ -98,18 +121,13 @@ def test_indexing_again_adds_nothing_and_a_deleted_database_comes_back(place, tm
     index = Index(tracking)
     assert index.bring_up_to_date([store, store]) == 5
     assert index.bring_up_to_date([store]) == 0
-    names = [run.info.run_name for run in runs_of(tracking)[1]]
+    names = names_in(tracking.database)
     for file in tmp_path.glob("mlflow.db*"):
         file.unlink()
     shutil.rmtree(tmp_path / "artifacts")
-    # In another process, as MLflow keeps its connection to a database that is no longer there.
-    done = subprocess.run(
-        [sys.executable, "-c", REBUILD, tracking.model_dump_json(), store.folder],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout) == [5, sorted(names)]
+    assert rebuild(store, tracking) == "5"
+    assert names_in(tracking.database) == names
+    assert not list(tmp_path.glob(".aside-*"))
 
 
 def test_what_a_killed_writer_left_is_done_again(place):
@@ -135,84 +153,161 @@ def test_forgotten_environment_variables_redirect_nothing(place, monkeypatch, tm
     store, tracking = place
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
-    assert Index(tracking).bring_up_to_date([store]) == 5
-    assert "MLFLOW_RUN_ID" not in os.environ
+    monkeypatch.setenv("MLFLOW_ENABLE_WORKSPACES", "true")
+    assert rebuild(store, tracking) == "5"
     assert not (tmp_path / "other.db").exists()
 
 
-def test_a_damaged_record_is_named_and_passed_over(place, capsys):
+def test_damaged_records_are_named_once_and_left_out(place, capsys):
     store, tracking = place
-    (store.path(GRID[0].identity) / "arrays.npz").write_bytes(b"")
-    assert Index(tracking).bring_up_to_date([store]) == 4
-    assert f"{GRID[0].identity}: arrays.npz is not what was written" in capsys.readouterr().err
+    for record in GRID[:3]:
+        (store.path(record.identity) / "arrays.npz").write_bytes(b"")
+    index = Index(tracking)
+    assert index.bring_up_to_date([store]) == 2
+    first = min(record.identity for record in GRID[:3])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"not indexed: {store.path(first)}: arrays.npz is not what was written (and 2 more like it)"
+    assert index.bring_up_to_date([store]) == 0
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(store.path(first))
+    store.save(next(record for record in GRID if record.identity == first))
+    assert index.bring_up_to_date([store]) == 1
 
 
-def test_a_record_of_another_version_is_named_and_passed_over(place, capsys):
+def test_records_of_another_format_are_named_and_left_out(place, capsys):
     store, tracking = place
-    ingredients = copy.deepcopy(GRID[0].ingredients)
-    del ingredients["config"]["model"]["activation"]
-    old = replace(GRID[0], ingredients=ingredients)
-    store.save(old)
-    assert Index(tracking).bring_up_to_date([store]) == 5
-    assert f"{old.identity}: has no 'activation', as of another version" in capsys.readouterr().err
+    for record in GRID[:2]:
+        manifest = store.path(record.identity) / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    assert Index(tracking).bring_up_to_date([store]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has format 1; this version reads format 2 (and 1 more like it)" in line
 
 
-def test_a_port_that_is_taken_is_one_line(place):
+def a_folder(path):
+    path.mkdir()
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def a_text(path):
+    path.write_text("not a database, whatever its name says" * 100)
+
+
+def a_database_of_another_kind(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE mine (number)")
+
+
+def a_damaged_one(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute("CREATE TABLE experiments (name)")
+        connection.executemany("INSERT INTO experiments VALUES (?)", [("x" * 100,)] * 1000)
+    content = bytearray(path.read_bytes())
+    content[5 * 4096 : 7 * 4096] = bytes(2 * 4096)
+    path.write_bytes(content)
+
+
+def one_of_another_mlflow(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute("INSERT INTO alembic_version VALUES ('of the future')")
+
+
+MAKERS = (a_folder, a_pipe, a_text, a_database_of_another_kind, a_damaged_one, one_of_another_mlflow)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_what_is_no_database_is_one_line_whose_remedies_work(make, place, tmp_path, capfd):
     _, tracking = place
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"tracking.port={port}: .*in use; choose another"):
-            serve(Index(tracking), port)
+    store = Store(tmp_path / "one")
+    store.save(GRID[0])
+    make(Path(tracking.database))
+    start = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        Index(tracking)
+    assert time.monotonic() - start < 1
+    assert capfd.readouterr() == ("", "")
+    assert str(caught.value).count("\n") == 0
+    assert str(caught.value).startswith(f"{tracking.database}: ")
+    assert "move it away, and it is made again from the records, or" in str(caught.value)
+    assert "choose another place with tracking.database=" in str(caught.value)
+    if make is a_text:
+        elsewhere = tracking.model_copy(update={"database": str(tmp_path / "new" / "other.db")})
+        assert Index(elsewhere).bring_up_to_date([store]) == 1
+    Path(tracking.database).rename(tmp_path / "moved away")
+    assert rebuild(store, tracking) == "1"
 
 
-def test_a_database_that_cannot_be_written_is_one_line(place, tmp_path):
+@pytest.mark.parametrize("key", ["database", "artifacts"])
+def test_a_place_that_cannot_be_written_is_one_line(key, place, tmp_path):
     _, tracking = place
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
-        Index(tracking.model_copy(update={"database": str(tmp_path / "file" / "mlflow.db")}))
+    for where in (tmp_path / "file" / "inside", Path("/sys/inside")):
+        with pytest.raises(UserError, match=rf"^{where}: .*; .* with tracking\.{key}=...$"):
+            Index(tracking.model_copy(update={key: str(where)}))
 
 
-def test_a_database_that_is_none_is_one_line(place):
-    _, tracking = place
-    Path(tracking.database).write_text("not a database, whatever its name says" * 100)
-    with pytest.raises(UserError, match=r"the index cannot be written .*not a database.*; it can be deleted"):
-        Index(tracking)
-
-
-INTERRUPTED_MAKING = """
-import os, signal, sys, threading
-from circlemlp.config import Tracking
-from circlemlp.tracking import Index
-threading.Timer(float(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
-import mlflow.store.tracking.sqlalchemy_store
-Index(Tracking.model_validate_json(sys.argv[1]))
-os._exit(0)
-"""
-
-
-def test_a_database_whose_making_was_killed_is_made_again(place):
+def test_every_character_in_a_setting_works_or_is_refused(place, tmp_path, monkeypatch):
     store, tracking = place
-    killed = 0
-    for seconds in (0.5, 2.0, 2.3, 2.6, 2.9, 3.2):
-        arguments = [sys.executable, "-c", INTERRUPTED_MAKING, tracking.model_dump_json(), str(seconds)]
-        killed += subprocess.run(arguments, capture_output=True).returncode == -9
-    assert killed
+    monkeypatch.chdir(tmp_path)
+    odd = "a:b'c\"d#e&f;g$h*i|<>[]{}\\j k@l=mü介"
+    for name in (f"{odd}/{odd}.db", ":memory:"):
+        works = tracking.model_copy(update={"database": name, "artifacts": odd})
+        before = set(tmp_path.iterdir())
+        assert Index(works).bring_up_to_date([store]) == 5
+        assert len(names_in(tmp_path / name)) == 20
+        assert set(tmp_path.iterdir()) - before <= {tmp_path / name for name in (odd, name, f"{name}.lock")}
+    for name in ("e%41f.db", "q?r/my.db"):
+        before = set(tmp_path.iterdir())
+        with pytest.raises(UserError, match=r"MLflow opens no path with % or \?; choose another"):
+            Index(tracking.model_copy(update={"database": name}))
+        assert set(tmp_path.iterdir()) == before
+
+
+def test_an_empty_file_becomes_a_database(place):
+    store, tracking = place
+    Path(tracking.database).touch()
     assert Index(tracking).bring_up_to_date([store]) == 5
+
+
+def test_a_database_whose_pictures_are_elsewhere_is_one_line_whose_remedy_works(place, tmp_path):
+    store, tracking = place
+    Index(tracking)
+    moved = tracking.model_copy(update={"artifacts": str(tmp_path / "others")})
+    with pytest.raises(UserError, match=r"keeps its pictures in .*/artifacts; move it away"):
+        Index(moved)
+    Path(tracking.database).unlink()
+    assert rebuild(store, moved) == "5"
+    assert len(list((tmp_path / "others").rglob("boundary.png"))) == 5
+
+
+def test_a_database_whose_making_was_killed_is_made_again(place, tmp_path):
+    store, tracking = place
+    command = [sys.executable, "-c", REBUILD, tracking.model_dump_json(), store.folder]
+    writer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not any(made.stat().st_size for made in tmp_path.glob(".aside-*/*.db")):  # MLflow is filling it
+        assert writer.poll() is None
+        assert time.monotonic() < deadline
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    (left,) = tmp_path.glob(".aside-*")
+    assert (left / "made.db").stat().st_size > 0
+    assert not Path(tracking.database).exists()
+    long_ago = time.time() - 2 * disk.SECONDS_TO_LOCK_AN_ASIDE
+    os.utime(left, (long_ago, long_ago))
+    assert Index(tracking).bring_up_to_date([store]) == 5
+    assert not left.exists()
 
 
 def test_the_user_s_own_matplotlib_settings_stop_no_index(place, monkeypatch):
     store, tracking = place
     monkeypatch.setitem(mpl.rcParams, "text.usetex", True)
     assert Index(tracking).bring_up_to_date([store]) == 5
-
-
-def test_artifacts_that_cannot_be_written_are_one_line(place, tmp_path):
-    store, tracking = place
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="the index cannot be written"):
-        Index(tracking.model_copy(update={"artifacts": str(tmp_path / "file" / "a")})).bring_up_to_date([store])
 
 
 def test_an_experiment_deleted_in_the_ui_comes_back(place):

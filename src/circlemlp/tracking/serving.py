@@ -1,0 +1,54 @@
+"""Showing the index: MLflow's own server, in this very process."""
+
+import os
+import socket
+import uuid
+
+import uvicorn
+
+from circlemlp.errors import UserError
+from circlemlp.tracking.index import Index
+
+
+def listen(port: int) -> socket.socket:
+    """Take a port of the loopback interface; 0 is any.
+
+    Raises
+    ------
+    UserError
+        Naming a port that is free, if this one cannot be had.
+    """
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        with listen(0) as free:
+            other = free.getsockname()[1]
+        raise UserError(
+            f"tracking.port={port}: {error.strerror}; choose another: `make ui PORT={other}` or tracking.port={other}"
+        ) from None
+    return listening
+
+
+def serve(index: Index, listening: socket.socket) -> None:
+    """Serve MLflow's pages until a signal ends this process.
+
+    ``mlflow server`` starts a process that starts another, and neither notices when the other is killed. So its
+    application runs in this one, with the settings that the command would pass on to it.
+    """
+    os.environ |= {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,
+        "_MLFLOW_SERVER_FILE_STORE": index.uri,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": index.artifacts,
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }
+    # Without the workflow, MLflow opens on traces of chats.
+    page = f"/#/experiments/{index.experiment_id}?workflowType=machine_learning"
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}{page}", flush=True)
+    config = uvicorn.Config("mlflow.server.fastapi_app:app", log_config=None, timeout_graceful_shutdown=2)
+    uvicorn.Server(config).run([listening])
