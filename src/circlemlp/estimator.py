@@ -1,9 +1,9 @@
 """The core behind scikit-learn's interface.
 
-A fitted estimator keeps arrays and a random generator, no network: parameters and optimizer state in the core's
-flat buffers. An epoch is a function of these and the data, so any number of calls of ``partial_fit``, or of ``fit``
-with a warm start, goes on exactly where the last one ended. Early stopping is the exception: it takes parameters back,
-and nothing else.
+A fitted estimator keeps no network. It keeps the parameters and the optimizer's state, in the core's flat buffers, and
+a random generator. An epoch is a function of these and the data, so every call of ``partial_fit``, or of ``fit`` with a
+warm start, continues exactly where the last one ended. Early stopping is the exception: it restores the best
+parameters, but neither the optimizer's state nor the generator.
 """
 
 import warnings
@@ -49,79 +49,100 @@ def _without_early_stopping(estimator: "MLPClassifier") -> bool:
 class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """A multi-layer perceptron for two classes, trained by backpropagation on the mean log loss.
 
-    Parameters and attributes are called as in ``sklearn.neural_network.MLPClassifier`` and mean the same, but:
-    initial weights are He's; Adam's ``epsilon`` is that of Algorithm 1, added after the bias correction; there
-    is no L2 penalty ``alpha``, no learning-rate schedule, no L-BFGS, no ``sample_weight``, no sparse X and no
-    "identity" or "logistic" activation; a warm start with the same solver also keeps the optimizer's state.
+    Parameters and attributes have the names and meanings that they have in ``sklearn.neural_network.MLPClassifier``,
+    with these differences: initial weights are He's; Adam's ``epsilon`` is that of Algorithm 1, added after the bias
+    correction; there is no L2 penalty ``alpha``, no learning-rate schedule, no L-BFGS, no ``sample_weight``, no sparse
+    X and no "identity" or "logistic" activation; a warm start with the same solver also keeps the optimizer's state.
 
     Parameters
     ----------
     hidden_layer_sizes : int or sequence of int, default=(100,)
-        At least one layer.
+        The numbers of nodes in the hidden layers, of which there is at least one.
     activation : {"relu", "leaky_relu", "tanh", "gelu"}, default="relu"
-        Of the hidden layers.
+        The activation of the hidden layers.
     solver : {"adam", "adamw", "sgd"}, default="adam"
+        The optimizer.
     batch_size : int or "auto", default="auto"
-        "auto" is min(200, n_samples). ``n_samples`` is the full batch; more is clipped to it, with a warning.
+        "auto" is min(200, n_samples). ``n_samples`` is the full batch. A larger number is clipped to it, and a warning
+        says so.
     learning_rate_init : float, default=0.001
-        Step size, eta > 0.
+        The step size, eta > 0.
     max_iter : int, default=200
         The most epochs of one ``fit``.
     shuffle : bool, default=True
         Whether every epoch takes the samples in a new order.
     random_state : int, RandomState or None, default=None
-        Of the initial weights, the shuffling and the split for early stopping. An int is the core's seed.
+        It decides the initial weights, the shuffling and the split for early stopping. An int is the core's seed.
     tol : float, default=1e-4
-        What counts as an improvement.
+        The smallest change that counts as an improvement.
     verbose : bool or int, default=False
         Whether to print a line every epoch.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the last one, on data of the same features and classes.
+        Whether ``fit`` continues the last one, on data with the same features and classes.
     momentum : float, default=0.9
-        mu, in [0, 1). For "sgd", like ``nesterovs_momentum``.
+        The decay rate mu of "sgd", in [0, 1).
     nesterovs_momentum : bool, default=True
+        Whether "sgd" takes Nesterov's form.
     early_stopping : bool, default=False
-        Whether to hold out a stratified part of the data, stop when its accuracy no longer improves, and take
-        back the best parameters; otherwise it is the training loss that has to improve.
+        Whether to hold out a stratified part of the data, to stop when the accuracy on it no longer improves, and to
+        restore the best parameters. Otherwise training stops when the training loss no longer improves.
     validation_fraction : float, default=0.1
-        The part held out, in (0, 1).
+        The part of the data that is held out, in (0, 1).
     beta_1, beta_2 : float, default=0.9, 0.999
-        Decay rates of the moments, in [0, 1). For "adam" and "adamw", like ``epsilon``.
+        The decay rates of the moments of "adam" and "adamw", in [0, 1).
     epsilon : float, default=1e-8
+        The number that "adam" and "adamw" add to the denominator of a step.
     n_iter_no_change : int or inf, default=10
-        Training stops after more than so many epochs in a row without an improvement.
+        Training stops when more than this number of epochs in a row bring no improvement.
     weight_decay : float, default=0.01
-        lambda >= 0. For "adamw".
+        The decay rate lambda of "adamw", >= 0.
 
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
-        The labels, sorted; the second is the one whose probability the network states.
+        The labels, sorted. The network computes the probability of the second one.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights, bottom layer first, as views: writing to them changes the model.
+        The weights, bottom layer first. They are views, so writing to them changes the model.
     intercepts_ : list of ndarray of shape (fan_out,)
-        Biases, likewise.
+        The biases, as views too.
     loss_curve_ : list of float
-        The mean training loss of every epoch since training began, each sample's before its batch's step.
+        The mean training loss of every epoch since training began, each sample's with the parameters before the step of
+        its batch.
     loss_ : float
-        Its last value.
+        The last value of ``loss_curve_``.
     best_loss_ : float or None
-        Its least value; None with early stopping.
+        The least value of ``loss_curve_``; None with early stopping.
     validation_scores_ : list of float or None
-        The accuracy on the part held out after every epoch; None without early stopping.
+        The accuracy on the held-out part after every epoch; None without early stopping.
     best_validation_score_ : float or None
-        Its largest value.
+        The largest value of ``validation_scores_``.
     n_iter_ : int
-        The epochs of the last call of ``fit`` or ``partial_fit``.
+        The number of epochs in the last call of ``fit`` or ``partial_fit``.
     t_ : int
-        How many samples training has seen, each as often as it was seen.
+        The number of samples that training has seen, counted in every epoch.
     n_layers_, n_outputs_ : int
-        Layers with inputs and output; 1.
+        The number of layers, counting inputs and output; and 1.
     out_activation_ : str
         "logistic".
     n_features_in_ : int
+        The number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        If X had names for its columns.
+        The names of the features, if the columns of X had names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from circlemlp import MLPClassifier
+    >>> X = np.random.default_rng(0).uniform(-1, 1, size=(1000, 2))
+    >>> y = np.where((X**2).sum(axis=1) < 0.5, "inside", "outside")
+    >>> classifier = MLPClassifier((16,), learning_rate_init=0.01, tol=1e-3, random_state=0).fit(X, y)
+    >>> round(classifier.score(X, y), 1)
+    1.0
+    >>> classifier.predict([[0.1, 0.2], [0.9, -0.8]])
+    array(['inside', 'outside'], dtype='<U7')
+    >>> print(classifier.predict_proba([[0.1, 0.2], [0.9, -0.8]]).round(1))
+    [[1. 0.]
+     [0. 1.]]
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -201,7 +222,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         X : array-like of shape (n_samples, n_features)
             float32 is trained in float32, everything else in float64.
         y : array-like of shape (n_samples,)
-            Two labels of any kind.
+            Labels of any type, of which there are two.
 
         Returns
         -------
@@ -210,8 +231,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         Raises
         ------
         ValueError
-            If X or y has the wrong shape or non-finite values, if y has not two classes, if a warm start
-            meets other features, classes or layers, or if training diverged.
+            If X or y has the wrong shape or values that are not finite, if y does not have two classes, if a warm
+            start has other features, classes or layers than before, or if training diverged.
         """
         goes_on = self.warm_start and self.__sklearn_is_fitted__()
         X, y = self._check_data(X, y, reset=not goes_on)
@@ -241,7 +262,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Labels, not necessarily both.
+            Labels. They need not be of both classes.
         classes : array-like of shape (2,), optional
             Both labels; needed in the first call.
 
@@ -252,7 +273,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         Raises
         ------
         ValueError
-            As ``fit`` does, without ``classes`` in the first call, and with other classes in a later one.
+            As ``fit`` does, and if the first call lacks ``classes`` or a later one has others.
         """
         goes_on = self.__sklearn_is_fitted__()
         if not goes_on and classes is None:
@@ -270,46 +291,46 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         return self._check_divergence()
 
     def decision_function(self, X: ArrayLike) -> Floats:
-        """Return the logits of ``classes_[1]``: shape (n_samples,), in the type of the parameters.
+        """Return the logits of ``classes_[1]``, shape (n_samples,), in the type of the parameters.
 
         Raises
         ------
         ValueError
-            If X has another number of features, or values that are not finite or too large for that type.
+            If X has another number of features, or values that are not finite or too large for the type.
         """
         check_is_fitted(self)
         logits = self._logits(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
         if np.isnan(logits).any():
-            self._check_divergence()  # of a fit whose error was passed over
+            self._check_divergence()  # the caller may have ignored the error of ``fit``
             raise ValueError(f"Input X contains a value too large for {logits.dtype!r}.")
         return logits
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the more probable labels: shape (n_samples,)."""
+        """Return the more probable labels, shape (n_samples,)."""
         logits = self.decision_function(X)
         labels: NDArray[Any] = self.classes_[(logits > 0).astype(np.intp)]
         return labels
 
     def predict_proba(self, X: ArrayLike) -> Floats:
-        """Return the probabilities of ``classes_``: shape (n_samples, 2). The small one is as precise as the large."""
+        """Return the probabilities of ``classes_``, shape (n_samples, 2). The small one is as precise as the large."""
         logits = self.decision_function(X)
         probabilities: Floats = expit(np.column_stack([-logits, logits]))
         return probabilities
 
     def predict_log_proba(self, X: ArrayLike) -> Floats:
-        """Return the logarithms of the probabilities, finite where these are 0: shape (n_samples, 2)."""
+        """Return the logarithms of the probabilities, shape (n_samples, 2). They are finite even where these are 0."""
         logits = self.decision_function(X)
         logarithms: Floats = log_expit(np.column_stack([-logits, logits]))
         return logarithms
 
     @property
     def coefs_(self) -> list[Floats]:
-        """The weights, as the class says."""
+        """The weights of each layer, see the class."""
         return [matrix[0, :-1] for matrix in self._layout.matrices(self._parameters)]
 
     @property
     def intercepts_(self) -> list[Floats]:
-        """The biases, as the class says."""
+        """The biases of each layer, see the class."""
         return [matrix[0, -1] for matrix in self._layout.matrices(self._parameters)]
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -330,7 +351,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         return labels
 
     def _prepare(self, X: Floats, classes: NDArray[Any], goes_on: bool) -> None:
-        """Set everything training begins with, or check that it can go on."""
+        """Set everything that training begins with, or check that it can continue."""
         layout = Layout.of(_sizes(self.hidden_layer_sizes), X.shape[1])
         if not goes_on:
             self.classes_ = classes
@@ -343,7 +364,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
             self.t_ = 0
         elif layout != self._layout:
             raise ValueError(f"hidden_layer_sizes={self.hidden_layer_sizes} are not those of the fitted network.")
-        if not goes_on or self.solver != self._solver:  # another solver's state means nothing
+        if not goes_on or self.solver != self._solver:  # the state of another solver has no meaning
             self._solver: str = self.solver
             self._state = State.of(self._parameters)
         if not goes_on or self.early_stopping != (self.validation_scores_ is not None):
@@ -353,7 +374,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         self.n_iter_ = 0
 
     def _split(self, X: Floats, y: Labels) -> tuple[Split, Split | None]:
-        """Hold out a part for early stopping: of the same data the same part, also when a warm start goes on."""
+        """Hold out a part for early stopping, always the same part of the same data, also after a warm start."""
         if not self.early_stopping:
             return (X, y), None
         train_x, held_x, train_y, held_y = train_test_split(
@@ -362,7 +383,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         return (train_x, train_y), (held_x, held_y)
 
     def _epochs(self, X: Floats, y: Labels) -> Iterator[None]:
-        """Train epoch by epoch, without end."""
+        """Train epoch by epoch. The iterator never ends."""
         dtype = self._parameters.dtype
         network = Network(self._layout, self._parameters, self.activation)
         step = partial(self._optimizer().step, self._state, network.gradient, self._parameters)
@@ -381,7 +402,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
             yield
 
     def _optimizer(self) -> Optimizer:
-        # Python's floats leave float32 arithmetic in float32; NumPy's, as in a grid search, would not.
+        # Python's floats keep float32 arithmetic in float32. NumPy's floats, as from a grid search, would not.
         if self.solver == "sgd":
             return SGD(float(self.learning_rate_init), float(self.momentum), self.nesterovs_momentum)
         adam = Adam if self.solver == "adam" else partial(AdamW, weight_decay=float(self.weight_decay))
@@ -426,7 +447,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
 
 
 def _two_classes(labels: ArrayLike) -> NDArray[Any]:
-    """Return the two classes there are, sorted; raise ValueError if there are not two."""
+    """Return the two classes, sorted. Raise ValueError if there are not exactly two."""
     kind = type_of_target(labels, input_name="y", raise_unknown=True)
     if kind != "binary":
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")

@@ -1,9 +1,9 @@
 """Activations of the hidden layers: the value h = f(s) and the derivative f'(s), in place.
 
-An activation belongs to one block of scores, contiguous memory of any shape, and owns the workspaces it needs.
-``forward`` turns the scores into activations where they stand. ``slope`` or ``error_below`` is called at most once
-after it and uses up the activations: when an error reaches a layer, nothing else needs them any more. That keeps what
-one tile of samples occupies small, and so in the processor's cache.
+An activation object works on one array of scores, contiguous and of any shape, and has the workspaces it needs.
+``forward`` replaces the scores by the activations. Afterwards, ``slope`` or ``error_below`` may be called once; either
+overwrites the activations, because nothing else needs them when an error reaches the layer. So a tile of samples takes
+little memory and stays in the processor's cache.
 """
 
 import math
@@ -15,30 +15,30 @@ import numpy as np
 from circlemlp.core.parameters import Floats
 
 LEAST_ROW, LONGEST_ROW = 4096, 16_384
-"""How many constants stand against so many scores and more: enough to hide what a row costs NumPy, few enough to stay
-in the first-level cache."""
+"""The bounds on the length of a row. NumPy combines every row of the scores with one row of constants. Rows have to be
+long, because each costs NumPy some time, but short enough for the constants to stay in the first-level cache."""
 
 
 def in_rows(block: Floats) -> Floats:
-    """View contiguous memory as rows of a length between the bounds, or if no such length divides it as one row."""
+    """View contiguous memory as rows whose length is between the bounds, or as one row if no such length divides it."""
     lengths = range(min(LONGEST_ROW, block.size), LEAST_ROW - 1, -1)
     return block.reshape(-1, next((length for length in lengths if block.size % length == 0), block.size))
 
 
 class Activation(ABC):
-    """What the rows of ``ACTIVATIONS`` have in common.
+    """The interface of the classes in ``ACTIVATIONS``.
 
     Parameters
     ----------
     scores : ndarray of any shape
-        Contiguous.
+        It has to be contiguous. It is kept, not copied, and every method works on it.
 
     Attributes
     ----------
     homogeneous : bool
-        Whether f(c s) = c f(s) for every c > 0, and so s f'(s) = f(s).
+        Whether f(c s) = c f(s) for every c > 0, from which s f'(s) = f(s) follows.
     unit : float
-        What stands for a slope of 1 in what ``slope`` leaves: a power of two.
+        The number that ``slope`` writes where the slope is 1. It is a power of two.
     """
 
     homogeneous: ClassVar[bool]
@@ -56,7 +56,10 @@ class Activation(ABC):
         """Replace the activations by ``unit`` f'(s)."""
 
     def error_below(self, error: Floats) -> None:
-        """Multiply ``error``, contiguous and of the scores' shape, by f'(s). Here for a ``unit`` of 1."""
+        """Multiply ``error`` by f'(s). It has to be contiguous and of the scores' shape.
+
+        This method is for activations whose ``unit`` is 1; others override it.
+        """
         self.slope()
         np.multiply(error, self._block, out=error)
 
@@ -64,15 +67,17 @@ class Activation(ABC):
 class Relu(Activation):
     """f(s) = max(s, 0), f'(s) = 1 for s > 0, else 0.
 
-    f(s) > 0 exactly where s > 0, so the derivative is read off the activations.
+    f(s) > 0 exactly where s > 0, so the derivative can be computed from the activations h = f(s).
 
-    Alone, it is min(h, unit) / unit, one pass over memory. ``unit`` is the root of the smallest normal number, 1e-19 in
-    float32 and 1e-154 in float64. For scores between 0 and ``unit`` this is too small, s / unit in place of 1.
+    ``slope`` computes it as min(h, unit) / unit, in one pass over memory. ``unit`` is about the root of the smallest
+    normal number, 1e-19 in float32 and 1e-154 in float64. For scores between 0 and ``unit`` the result is too small: it
+    is s / unit in place of 1.
 
-    Where it multiplies an error, in integers: the bits of a positive float are a positive integer, those of 0
-    are 0. The smaller of them and 1 is the derivative, and its product with the bits of the error keeps those
-    (times 1) or makes them 0 (times 0; -0, whose bits are the lowest integer, gives 0 or -0). That is two passes
-    over memory in place of three. Where h is NaN the product means nothing; the logits then are NaN and say so.
+    ``error_below`` computes it in integers. Read as an integer, the bits of a positive float are a positive number, and
+    those of 0 are 0; so the minimum of that integer and 1 is the derivative. Its product with the bits of the error
+    leaves them as they are (times 1) or makes them 0 (times 0; the bits of -0 are the lowest integer, and give 0 or
+    -0). This takes two passes over memory in place of three. Where h is NaN the product is meaningless, but the logits
+    are NaN there as well, and the loss shows it.
     """
 
     homogeneous = True
@@ -90,7 +95,7 @@ class Relu(Activation):
         np.maximum(self._block, self._zeros, out=self._block)
 
     def slope(self) -> None:
-        """Leave ``unit`` f'."""
+        """Write ``unit`` f'."""
         np.minimum(self._block, self._units, out=self._block)
 
     def error_below(self, error: Floats) -> None:
@@ -117,7 +122,7 @@ class LeakyRelu(Activation):
         np.maximum(self._block, self._scaled, out=self._block)
 
     def slope(self) -> None:
-        """Leave f'."""
+        """Write f'."""
         np.greater(self._block, 0, out=self._positive)
         np.copyto(self._block, self._positive)
         np.maximum(self._block, self.SLOPE, out=self._block)
@@ -133,7 +138,7 @@ class Tanh(Activation):
         np.tanh(self._block, out=self._block)
 
     def slope(self) -> None:
-        """Leave f'."""
+        """Write f'."""
         np.multiply(self._block, self._block, out=self._block)
         np.subtract(1, self._block, out=self._block)
 
@@ -141,8 +146,8 @@ class Tanh(Activation):
 class Gelu(Activation):
     """f(s) = s (1 + t) / 2 with t = tanh(c (s + a s^3)), c = sqrt(2 / pi), a = 0.044715 [1]_.
 
-    f'(s) = (1 + t + s (1 - t^2) c (1 + 3 a s^2)) / 2. This is the form with tanh, as in GPT-2; NumPy has no
-    error function for the other.
+    f'(s) = (1 + t + s (1 - t^2) c (1 + 3 a s^2)) / 2. This is the form with tanh, as in GPT-2. The other form needs the
+    error function, which NumPy does not have.
 
     References
     ----------
@@ -151,7 +156,7 @@ class Gelu(Activation):
 
     C, A = math.sqrt(2 / math.pi), 0.044715
     SATURATED = 100.0
-    """Far beyond every score whose t is not 1 or -1 in floating point, and far from where a square overflows."""
+    """A score far beyond those at which t becomes 1 or -1 in floating point, but whose powers do not overflow."""
     homogeneous = False
 
     def __init__(self, scores: Floats) -> None:
@@ -172,11 +177,11 @@ class Gelu(Activation):
         np.multiply(h, s, out=h)
 
     def slope(self) -> None:
-        """Leave f'."""
+        """Write f'."""
         slope, s, t = self._block, self._scores, self._t
         np.multiply(t, t, out=slope)
         np.subtract(1, slope, out=slope)
-        np.clip(s, -self.SATURATED, self.SATURATED, out=s)  # where 1 - t^2 is 0, for this not to meet an infinity
+        np.clip(s, -self.SATURATED, self.SATURATED, out=s)  # 1 - t^2 is 0 beyond, and 0 times infinity would be NaN
         np.multiply(slope, s, out=slope)
         np.multiply(s, s, out=s)
         np.multiply(s, 3 * self.C * self.A, out=s)

@@ -1,8 +1,8 @@
 """How data reach the network: window by window, batch by batch, tile by tile.
 
-A window is some thousand samples, copied out of the data into the type and shape the network takes; batches
-and tiles are views of it. So the data may lie in a file that is larger than memory, shuffled samples are
-gathered in one go, and losses are evaluated in one go. If all samples fit one window, it is filled once.
+A window holds some thousand samples, copied from the data into the type and shape that the network takes. Batches and
+tiles are views of it. So the data may be in a file that is larger than memory, one call gathers shuffled samples, and
+one call computes losses. If all samples fit in one window, and are not shuffled, it is filled only once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,10 @@ from circlemlp.core.parameters import Floats
 from circlemlp.core.tiles import Cut, augmented
 
 WINDOW, SHUFFLED_WINDOW = 16_384, 2048
-"""The most samples in a window, or else a block's: large enough that what is done once a window costs next to nothing
-beside the training. Shuffled samples, of which every replicate has its own, are to stay in the second-level cache.
-Whatever the company, so that losses are added up in the same order."""
+"""The most samples in a window, unless a single block has more. Windows this large make the work per window negligible
+beside the training. Windows of shuffled samples are smaller: every replicate has its own, and they have to fit in the
+second-level cache. The sizes do not depend on the number of replicates, so that losses are always added up in the same
+order."""
 
 
 class Samples(NamedTuple):
@@ -26,11 +27,11 @@ class Samples(NamedTuple):
     Attributes
     ----------
     x : ndarray of shape (1 or replicates, blocks, inputs, samples)
-        Inputs as ``tiles.augment`` makes them: the same for all replicates, or each its own.
+        Inputs as ``tiles.augment`` makes them. The replicates share them, or each has its own.
     signs : ndarray of shape (1 or replicates, blocks, samples)
         The labels as 2y - 1.
     logits : ndarray of shape (replicates, blocks, samples)
-        For the network to write to.
+        The network writes the logits here.
     """
 
     x: Floats
@@ -39,15 +40,15 @@ class Samples(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Some samples of a batch for one pass through the network.
+    """The samples of a batch that pass through the network together.
 
     Attributes
     ----------
     samples : Samples
     batch_size : int
-        How many samples the batch has.
+        The number of samples in the batch.
     starts_batch, ends_batch : bool
-        Whether it is the first, the last tile of the batch.
+        Whether this is the first, and whether it is the last tile of the batch.
     """
 
     samples: Samples
@@ -57,12 +58,14 @@ class Tile(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Some samples, and the tiles they are cut into; signs and logits are those of all tiles.
+    """Some thousand samples, and the tiles they are cut into.
 
     Attributes
     ----------
     signs : ndarray of shape (1 or replicates, samples)
+        The labels of all tiles as 2y - 1.
     logits : ndarray of shape (replicates, samples)
+        The logits of all tiles, once they have passed through the network.
     tiles : iterator of Tile
     """
 
@@ -72,31 +75,31 @@ class Window(NamedTuple):
 
 
 class Batches:
-    """One split of the data, in order, or shuffled for each replicate.
+    """One split of the data, in order or shuffled.
 
     Parameters
     ----------
     x : ndarray of shape (n, features)
-        In C order.
+        The samples, in C order.
     y : ndarray of shape (n,)
         Labels, 0 or 1.
     replicates : int
     cut : Cut
         How batches are cut into tiles.
     dtype : dtype
-        float32 or float64.
+        The type of the network, float32 or float64.
     batch_size : int or None
-        None: all samples are one batch. The last batch of an epoch takes what is left.
+        None: all samples are one batch. The last batch of an epoch takes the samples that are left.
     shuffle : sequence of numpy.random.Generator
-        One for each replicate, which then has an order of its own every epoch, a function of the generator's
-        state alone; empty: all replicates take the samples in order.
+        One generator for each replicate. Every epoch, the replicate then takes the samples in a new order, which is a
+        function of the generator's state alone. Empty: all replicates take the samples in order.
 
     Attributes
     ----------
     n : int
         The number of samples.
     window : int
-        The most samples in a window: whole batches, unless one is larger; then whole blocks.
+        The most samples in a window. They are whole batches, or whole blocks if a batch is larger than a window.
     """
 
     def __init__(
@@ -133,11 +136,11 @@ class Batches:
         return -(-self.n // self._batch_size)
 
     def epoch(self) -> Iterator[Window]:
-        """Yield every sample once. A window is good until the next is asked for."""
+        """Yield every sample once. The next window overwrites the one before."""
         for rng, order in zip(self._rngs, self._orders, strict=True):
             order.fill(1)
             order[0] = 0
-            np.cumsum(order, dtype=order.dtype, out=order)  # 0, 1, 2, ... where it stands
+            np.cumsum(order, dtype=order.dtype, out=order)  # 0, 1, 2, ... in place
             rng.shuffle(order)
         for start, stop in self._windows():
             self._fill(start, stop)
@@ -145,7 +148,7 @@ class Batches:
             yield Window(self._window_signs[:, :size], self._window_logits[:, :size], self._tiles(start, stop))
 
     def _windows(self) -> Iterator[tuple[int, int]]:
-        """Yield where each window starts and ends: at whole batches, or inside a large one at whole blocks."""
+        """Yield the start and the end of each window: between batches, or between the blocks of a large batch."""
         span = self.n if self._batch_size <= self.window else self._batch_size
         for first in range(0, self.n, span):
             end = min(first + span, self.n)
@@ -163,7 +166,7 @@ class Batches:
             left = right
 
     def _views(self, left: int, right: int) -> Samples:
-        """Return a part of the window, block by block; windows are cut alike, so most parts are met again."""
+        """Return a part of the window as blocks. The views are kept, since most windows are cut at the same places."""
         if (left, right) not in self._samples:
             arrays = self._window_x, self._window_signs, self._window_logits
             self._samples[left, right] = Samples(*(self._cut.blocked(array[..., left:right]) for array in arrays))
@@ -176,7 +179,7 @@ class Batches:
                 chosen = self._chosen[:size]
                 np.copyto(chosen, order[start:stop])
                 points = self._points[:size]
-                # Every index is in range; "clip" only spares NumPy a buffer.
+                # Every index is in range. The mode "clip" is for speed: with it NumPy needs no buffer.
                 np.take(_as_items(self._x), chosen, out=_as_items(points), mode="clip")
                 labels = np.take(self._y, chosen, out=self._labels[:size], mode="clip")
                 self._write(points, labels, x, signs)
@@ -186,7 +189,7 @@ class Batches:
 
     @staticmethod
     def _write(points: NDArray[np.float64], labels: NDArray[np.uint8], x: Floats, signs: Floats) -> None:
-        """Copy samples to the first columns of a window, labels as 2y - 1."""
+        """Copy samples to the first columns of a window, and their labels as 2y - 1."""
         size = len(points)
         np.copyto(x[: points.shape[1], :size], points.T)
         np.copyto(signs[:size], labels)
@@ -195,9 +198,10 @@ class Batches:
 
 
 def _as_items(x: NDArray[Any]) -> NDArray[np.void]:
-    """View samples of shape (n, features) as n items: bytes, which need no alignment.
+    """View samples of shape (n, features) as n items of bytes.
 
-    NumPy copies arrays that are not aligned before it takes anything from them, as those in a mapped file may not be.
+    Arrays in a mapped file may not be aligned, and NumPy copies such an array before it takes elements from it. Bytes
+    need no alignment.
     """
     item = np.dtype((np.void, x.shape[1] * x.itemsize))
     return x.view(item)[:, 0]

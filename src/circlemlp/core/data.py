@@ -13,16 +13,16 @@ from circlemlp.core.streams import stream
 
 @dataclass(frozen=True)
 class Boundary:
-    """A ring around the origin in a square: class 1 is where ``inner <= |x| < outer``.
+    """The true classes: class 1 is a ring around the origin, ``inner_radius <= |x| < outer_radius``, inside a square.
 
-    With ``inner_radius = 0`` it is a disk; seen from the first quadrant alone, a quarter circle.
+    If ``inner_radius`` is 0 the ring is a disk; if the square is the first quadrant, only a quarter of it is seen.
 
     Attributes
     ----------
     low, high : float
         The square is ``[low, high)`` in both coordinates.
     inner_radius, outer_radius : float
-        Radii of the ring, in the units of the coordinates.
+        The radii of the ring, in the units of the coordinates.
     """
 
     low: float
@@ -64,7 +64,7 @@ SHAPES: dict[str, Callable[..., Boundary]] = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """Points and labels, split for training and validation.
+    """The points and labels for training and for validation.
 
     Attributes
     ----------

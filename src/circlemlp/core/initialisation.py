@@ -13,19 +13,19 @@ from circlemlp.core.streams import stream
 def initialise(layout: Layout, *, seed: int, replicates: Iterable[int], dtype: DTypeLike) -> Floats:
     """Draw the parameters of independent replicates.
 
-    Hidden layers take He's N(0, 2 / fan_in), which keeps the second moment of a ReLU layer's outputs equal to
-    that of its inputs [1]_; the top layer, whose output is not rectified, takes N(0, 1 / fan_in). Biases
-    are zero.
+    The weights of hidden layers are drawn from He's N(0, 2 / fan_in), which keeps the second moment of a ReLU layer's
+    outputs equal to that of its inputs [1]_. Those of the top layer, whose output is not rectified, are drawn from
+    N(0, 1 / fan_in). Biases are zero.
 
     Parameters
     ----------
     layout : Layout
     seed : int
-        Replicate r draws from the stream ``seed, "initialisation", r``.
+        The weights of replicate r are drawn from the stream ``seed, "initialisation", r``.
     replicates : iterable of int
         The replicate numbers.
     dtype : dtype
-        float32 or float64. Draws are float64 and rounded once.
+        float32 or float64. The weights are drawn in float64 and rounded once.
 
     Returns
     -------

@@ -17,16 +17,16 @@ from numpy.typing import DTypeLike, NDArray
 from circlemlp.core.parameters import Floats
 
 MARGIN_OF_RANGE = 2.0**27
-"""How far errors stay above the smallest normal number, so that products of them do too: processors take tens of times
-longer over subnormal numbers."""
+"""The ratio of the smallest error to the smallest normal number. It keeps products of errors normal as well, because
+processors take tens of times longer over subnormal numbers."""
 
 
 def top_error(logits: Floats, signs: Floats, n: int, out: Floats) -> None:
     """Write the top error of a mean over n samples, (p - y) / n = -(2y - 1) / (n (1 + exp(z))), to ``out``.
 
-    Where n (1 + exp(z)) times ``MARGIN_OF_RANGE`` overflows, the error is 0: in float32 where it would be below 4e-31,
-    too small to change the sum it enters unless all are as small. Callers see to it that NumPy does not warn of that
-    overflow.
+    Where n (1 + exp(z)) times ``MARGIN_OF_RANGE`` overflows, the error becomes 0. In float32 that is where it would be
+    below 4e-31, which is too small to change the sum over the samples, unless all errors are that small. The caller has
+    to prevent NumPy's warning of the overflow.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def top_error(logits: Floats, signs: Floats, n: int, out: Floats) -> None:
     signs : ndarray that broadcasts with them
         The labels as 2y - 1.
     n : int
-        At least 1.
+        The number of samples, at least 1.
     """
     np.multiply(logits, signs, out=out)
     np.exp(out, out=out)
@@ -45,15 +45,15 @@ def top_error(logits: Floats, signs: Floats, n: int, out: Floats) -> None:
 
 
 class LossSum:
-    """Sums of losses and numbers of right answers over any number of samples, for each replicate.
+    """For each replicate, the sum of the losses and the number of right answers over any number of samples.
 
     Parameters
     ----------
     replicates : int
     most : int
-        The most samples ``add`` is given at once.
+        The most samples that are added by one call.
     dtype : dtype
-        float32 or float64. Sums are float64 whatever the terms are.
+        The type of the logits, float32 or float64. The sums are always float64.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class LossSum:
         self._sums = np.empty(replicates, np.float64)
 
     def start(self) -> None:
-        """Begin again at zero."""
+        """Set the sums to zero."""
         self.loss.fill(0)
         self.correct.fill(0)
 
     def add_answers(self, logits: Floats, signs: Floats) -> None:
-        """Count the right answers: 1 where s > 0, so a logit of exactly 0 answers 0.
+        """Count the right answers. The answer is 1 where s > 0, so a logit of exactly 0 answers 0.
 
         Parameters
         ----------
@@ -94,14 +94,14 @@ class LossSum:
     def add_losses(self, logits: Floats, signs: Floats) -> None:
         """Add up log(1 + exp(-z)) = log(1 + e) - min(z, 0), where e = exp(-|z|) cannot overflow.
 
-        With u = 1 + e rounded, log(1 + e) = log(u) + (e - (u - 1)) / u but for the square of the rounding
-        error, and 1 stands for u there at the cost of half a rounding error, since 1 < u <= 2. So NumPy's own
-        vectorised logarithm serves, and the C library's log1p is not needed.
+        Let u be 1 + e, rounded. Then log(1 + e) = log(u) + (e - (u - 1)) / u, up to the square of the rounding error.
+        Leaving out the division by u costs at most half a rounding error more, since 1 < u <= 2. So log(1 + e) is
+        computed by NumPy's vectorised logarithm, without the C library's log1p.
 
         Parameters
         ----------
         logits : ndarray of shape (replicates, columns)
-            Used up.
+            They are overwritten.
         signs : ndarray of shape (1 or replicates, columns)
             The labels as 2y - 1.
         """
@@ -109,7 +109,7 @@ class LossSum:
         e, u, loss = self._decay[:, place], self._u[:, place], self._losses[:, place]
         margins = np.multiply(logits, signs, out=logits)
         np.abs(margins, out=e)
-        np.multiply(e, -1, out=e)  # NumPy 2.4's negative errs where float64 numbers lie 64 bytes apart
+        np.multiply(e, -1, out=e)  # np.negative of NumPy 2.4 has a bug for float64 with a stride of 64 bytes
         np.exp(e, out=e)
         np.add(e, 1, out=u)
         np.log(u, out=loss)
@@ -121,7 +121,7 @@ class LossSum:
         self._add_sums(loss, self.loss)
 
     def _add_sums(self, terms: NDArray[Any], total: NDArray[np.float64]) -> None:
-        """Add sums over samples to ``total``, in float64 whatever the terms are."""
+        """Add the sums over the samples to ``total``, computed in float64 for terms of any type."""
         doubles = self._terms[:, : terms.shape[-1]]
         np.copyto(doubles, terms)
         np.add.reduce(doubles, axis=-1, out=self._sums)

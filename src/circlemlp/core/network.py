@@ -1,4 +1,4 @@
-"""A network: replicates of one architecture, side by side, from samples to logits and from top errors to gradients."""
+"""A network computes logits from samples, and gradients from top errors, for replicates of one architecture."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,14 +30,14 @@ class Network:
     ----------
     layout : Layout
     parameters : ndarray of shape (replicates, layout.n_parameters)
-        Float32 or float64. Kept, not copied: whoever updates it updates the network.
+        float32 or float64. The array is kept, not copied, so updating it updates the network.
     activation : str
         A key of ``ACTIVATIONS``.
 
     Attributes
     ----------
     gradient : ndarray like ``parameters``
-        What ``backward`` over the tiles of a batch leaves.
+        The gradient of a batch, after ``backward`` has seen all its tiles.
     """
 
     def __init__(self, layout: Layout, parameters: Floats, activation: str = "relu") -> None:
@@ -51,9 +51,9 @@ class Network:
         self._workspaces: dict[tuple[int, ...], _Workspace] = {}
 
     def _workspace(self, x: Floats) -> "_Workspace":
-        """Return what a tile of such inputs needs, made when first asked for.
+        """Return the workspace for a tile of this shape, which is made at the first call.
 
-        A pass over data asks for a few shapes at most: a whole tile, and the last of a batch.
+        A pass over the data has tiles of a few shapes only: that of a whole tile, and that of the last tile of a batch.
         """
         shape = len(self.parameters), x.shape[1], x.shape[3]
         if shape not in self._workspaces:
@@ -70,31 +70,32 @@ class Network:
         Parameters
         ----------
         x : ndarray of shape (1 or replicates, blocks, inputs, samples)
-            Inputs as ``tiles.augment`` makes them: the same for all replicates, or each its own.
+            Inputs as ``tiles.augment`` makes them. The replicates share them, or each has its own.
         """
         self._workspace(x).passes.forward(x, logits)
 
     def top_error(self, x: Floats) -> Floats:
-        """Return where ``backward`` finds delta^L = dJ/ds of a tile: shape (replicates, blocks, samples)."""
+        """Return the array from which ``backward`` reads delta^L = dJ/ds: shape (replicates, blocks, samples)."""
         return self._workspace(x).passes.top_error
 
     def backward(self, x: Floats, *, starts_batch: bool, ends_batch: bool) -> None:
-        """Compute the gradient of the tile last taken forward, from what was written to ``top_error``.
+        """Compute the gradient of a tile from the errors that were written to ``top_error``.
 
-        With top errors of (p - y) / n over the tiles of a batch of n samples, ``gradient`` becomes that of the mean
-        loss.
+        It has to be the tile that last passed through ``forward``. If the top errors are (p - y) / n in all tiles of a
+        batch of n samples, ``gradient`` becomes the gradient of the mean loss.
 
         Parameters
         ----------
         x : ndarray
-            As given to ``forward``.
+            The inputs that were given to ``forward``.
         starts_batch, ends_batch : bool
-            Whether the tile is its batch's first, its last. With the first, ``gradient`` is replaced, else added to.
+            Whether the tile is the first, and whether it is the last of its batch. The first replaces ``gradient``, the
+            others add to it.
         """
         workspace = self._workspace(x)
         if starts_batch:
             workspace.passes.start_batch()
-        if starts_batch and x.shape[1] == 1:  # a single block: nothing to add up
+        if starts_batch and x.shape[1] == 1:  # there is only one block, so there is nothing to add
             workspace.passes.backward(x, self._gradients)
         else:
             workspace.passes.backward(x, workspace.gradients)
@@ -129,7 +130,7 @@ class _Workspace:
     ----------
     passes : Passes
     gradients : list of ndarray of shape (replicates, blocks, fan_in + 1, fan_out)
-        Of each block, layer by layer.
+        The gradients of each block, layer by layer.
     """
 
     def __init__(self, passes: Passes, layout: Layout, parameters: Floats, blocks: int) -> None:
@@ -139,7 +140,7 @@ class _Workspace:
         self.gradients = layout.matrices(self._parts[:, 1:])
 
     def add_blocks(self, gradient: Floats, *, replace: bool) -> None:
-        """Add the blocks' gradients to ``gradient``, one after another; with ``replace``, to nothing."""
+        """Add the blocks' gradients to ``gradient``, one after another, or with ``replace`` to zero."""
         if not replace:
             np.copyto(self._parts[:, 0], gradient)
         np.add.reduce(self._parts[:, int(replace) :], axis=1, out=gradient)

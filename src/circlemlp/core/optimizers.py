@@ -1,8 +1,8 @@
 """Optimizers: functions of a gradient and an explicit state.
 
-An optimizer holds what is chosen and never changes. ``State.of`` makes the state of one training, ``step`` takes state
-and parameters from one step to the next, in place and with nothing hidden: equal states, gradients and parameters give
-equal results. Everything is element by element on flat buffers.
+An optimizer holds its settings and never changes. ``State.of`` makes the state of one training. ``step`` updates the
+state and the parameters in place, and nothing is hidden: equal states, gradients and parameters give equal results. All
+arithmetic is element by element on flat buffers.
 """
 
 import math
@@ -16,15 +16,14 @@ from circlemlp.core.parameters import Floats
 
 @dataclass
 class State:
-    """What an optimizer carries from step to step.
+    """What an optimizer remembers from step to step.
 
     Attributes
     ----------
     steps : int
-        Steps taken.
+        The number of steps so far.
     first_moment, second_moment : ndarray like the parameters
-        Discounted sums of the gradients and of their squares. An optimizer without a second moment leaves it
-        alone.
+        Discounted sums of the gradients and of their squares. An optimizer without a second moment does not use it.
     first_decay, second_decay : float
         The decay rates of the moments to the power of ``steps``, which only Adam needs. They are running products,
         whose bits IEEE 754 fixes; those of the C library's power function depend on the library and the processor.
@@ -46,15 +45,15 @@ class State:
 
 
 FLUSH_EVERY = 64
-"""Steps between two looks for subnormal sums."""
+"""The number of steps from one search for subnormal sums to the next."""
 
 
 def _flush_subnormals(state: State, sums: Floats) -> None:
-    """Set subnormal numbers to zero, every so many steps.
+    """Set subnormal sums to zero, once in ``FLUSH_EVERY`` steps.
 
-    Where a node is dead its gradients are zero, and a sum that only decays ends as a subnormal number: rounding keeps
-    it there for ever, and processors take tens of times longer over such numbers. It is too small to move a
-    parameter: with the usual epsilon, the step it gives is below 1e-29 of the learning rate.
+    The gradients of a dead node are zero, and a sum that only decays ends as a subnormal number, which rounding keeps
+    from becoming zero. Processors take tens of times longer over such numbers. They are too small to move a parameter:
+    with the usual epsilon, the step that one gives is below 1e-29 of the learning rate.
     """
     if state.steps % FLUSH_EVERY == 0:
         tiny, normal = np.finfo(sums.dtype).tiny, state.scratch
@@ -75,9 +74,9 @@ class Optimizer(Protocol):
         ----------
         state : State
         gradient, parameters : ndarray
-            Of the same shape and type.
+            Arrays of the same shape and type.
         factor : float
-            A schedule's factor on the learning rate.
+            The schedule's factor on the learning rate.
         """
 
 
@@ -91,26 +90,42 @@ class Adam:
         v <- beta_2 v + (1 - beta_2) g^2
         theta <- theta - eta (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)
 
-    This is the original form: epsilon is added after the bias correction, as in PyTorch, JAX (optax) and
-    the paper's Algorithm 1. With ``epsilon_hat`` it is the paper's second form, which scikit-learn and Keras
-    use: epsilon is added to sqrt(v), before the correction, where the same number weighs
-    1 / sqrt(1 - beta_2^t) times more, 31.6 times at t = 1 with beta_2 = 0.999.
+    This is the original form: epsilon is added after the bias correction, as in PyTorch, JAX (optax) and the paper's
+    Algorithm 1. With ``epsilon_hat`` it is the paper's second form, which scikit-learn and Keras use: epsilon is added
+    to sqrt(v) before the correction. There the same number has 1 / sqrt(1 - beta_2^t) times the effect, 31.6 times at
+    t = 1 with beta_2 = 0.999.
 
-    The state keeps the moments as the sums M = m / (1 - beta_1) and V = v / (1 - beta_2), which take one
-    operation less each, and one scalar each at the end::
+    The state keeps the moments as the sums M = m / (1 - beta_1) and V = v / (1 - beta_2). Each takes one operation less
+    to update, and the constants become two numbers, a and b::
 
         M <- beta_1 M + g,   V <- beta_2 V + g^2,   theta <- theta - a M / (sqrt(V) + b)
 
     Attributes
     ----------
     learning_rate : float
-        Step size, eta > 0.
+        The step size, eta > 0.
     beta_1, beta_2 : float
-        Decay rates of the first and second moment, in [0, 1).
+        The decay rates of the first and the second moment, in [0, 1).
     epsilon : float
-        > 0.
+        The number that is added to the denominator, > 0.
     epsilon_hat : bool
-        Whether epsilon is that of the second form.
+        Whether the second form is used.
+
+    Examples
+    --------
+    Three steps down the parabola x^2 + y^2, whose gradient is (2 x, 2 y). The first step has the length of the learning
+    rate in every coordinate.
+
+    >>> import numpy as np
+    >>> from circlemlp.core.optimizers import Adam, State
+    >>> optimizer, theta = Adam(learning_rate=0.1), np.array([1.0, -2.0])
+    >>> state = State.of(theta)
+    >>> for step in range(3):
+    ...     optimizer.step(state, 2 * theta, theta)
+    ...     print(theta.round(4))
+    [ 0.9 -1.9]
+    [ 0.8004 -1.8002]
+    [ 0.7016 -1.7006]
 
     References
     ----------
@@ -157,7 +172,7 @@ class AdamW(Adam):
     Attributes
     ----------
     weight_decay : float
-        lambda >= 0.
+        The rate of the decay, lambda >= 0.
 
     References
     ----------
@@ -182,10 +197,11 @@ class SGD:
     Attributes
     ----------
     learning_rate : float
-        Step size, eta > 0.
+        The step size, eta > 0.
     momentum : float
-        mu, in [0, 1).
+        The decay rate of M, mu, in [0, 1).
     nesterov : bool
+        Whether the step is that of Nesterov's form.
 
     References
     ----------

@@ -1,9 +1,9 @@
-"""Where each weight lives: one flat buffer a network, seen as one matrix a layer.
+"""Where each weight is stored: one flat buffer for each network, and views of it as one matrix for each layer.
 
-Parameters, gradients and an optimizer's moments are each one array of shape (replicates, n_parameters), so that
-an update is a dozen vector operations whatever the depth. Layer l is seen through a view as the augmented
-matrix [W | b]', of shape (fan_in + 1, fan_out): with a column of ones beside the inputs h, one product gives W h + b,
-and the product of those inputs with the errors gives the gradients of both, laid out the same way.
+Parameters, gradients and an optimizer's moments are each one array of shape (replicates, n_parameters), so that an
+update takes a dozen vector operations, however many layers there are. The view of layer l is the augmented matrix
+[W | b]', of shape (fan_in + 1, fan_out). With a column of ones beside the inputs h, one product gives W h + b, and the
+product of those inputs with the errors gives the gradients of W and b in the same layout.
 """
 
 import math
@@ -19,11 +19,11 @@ Floats = NDArray[Any]
 
 
 CACHE_LINE = 64
-"""Bytes."""
+"""The size of a line of the processor's cache, in bytes."""
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Floats:
-    """Return zeros that begin where a cache line does: vector instructions pass over them faster."""
+    """Return zeros that begin at the start of a cache line, where vector instructions are faster."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.zeros(size + CACHE_LINE, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
@@ -32,12 +32,12 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Floats:
 
 @dataclass(frozen=True)
 class Layout:
-    """The layers of a network and their place in a flat buffer.
+    """The layers of a network and their places in a flat buffer.
 
     Attributes
     ----------
     layer_sizes : tuple of int
-        Numbers of nodes from the inputs to the top: ``(2, 64, 1)``.
+        The numbers of nodes from the inputs to the top: ``(2, 64, 1)``.
     """
 
     layer_sizes: tuple[int, ...]
@@ -49,13 +49,13 @@ class Layout:
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """The shapes (fan_in + 1, fan_out) of the matrices [W | b]', bottom layer first."""
+        """Return the shapes (fan_in + 1, fan_out) of the matrices [W | b]', bottom layer first."""
         sizes = self.layer_sizes
         return [(fan_in + 1, fan_out) for fan_in, fan_out in pairwise(sizes)]
 
     @property
     def n_parameters(self) -> int:
-        """How many weights and biases one network has."""
+        """Return the number of weights and biases of one network."""
         return sum(rows * columns for rows, columns in self.shapes)
 
     def matrices(self, flat: Floats) -> list[Floats]:
@@ -64,7 +64,7 @@ class Layout:
         Returns
         -------
         list of ndarray of shape (..., fan_in + 1, fan_out)
-            Views: writing to them writes to ``flat``. The last row is the bias.
+            Writing to these views writes to ``flat``. The last row is the bias.
         """
         views = []
         start = 0

@@ -1,9 +1,10 @@
 """The forward and the backward pass over a tile, equation by equation.
 
-A tile is blocks of samples. In every layer a sample is a row; only the inputs lie as columns, which makes long rows to
-copy. Every product below is one for each replicate and block.
-``HiddenLayers`` is for any number of hidden layers; ``OneHiddenLayer`` is for one, which needs no wide error and so
-fewer passes over memory. Either belongs to tiles of one shape and owns their workspaces.
+A tile consists of blocks of samples. In every layer a sample is a row. Only in the inputs it is a column, because the
+long rows are fast to copy. Each ``np.matmul`` below computes one product for every replicate and block.
+``HiddenLayers`` is for any number of hidden layers. ``OneHiddenLayer`` is for a single one; there the errors of the
+hidden layer need not be formed, which saves passes over memory. An object of either class is for tiles of one shape,
+and has the workspaces for them.
 """
 
 import math
@@ -23,13 +24,14 @@ class Weights:
     Attributes
     ----------
     matrices : list of ndarray of shape (replicates, 1, fan_in + 1, fan_out)
-        [W b]' of each layer, bottom first, as views.
+        Views of the matrix [W b]' of each layer, bottom layer first.
     transposed : list of ndarray of shape (replicates, 1, fan_out, fan_in)
-        W of each layer above the bottom one, as it was at the last ``transpose``: products are fastest with it lying
-        so. The one row of the top layer has a row of zeros below, see ``HiddenLayers``.
+        Copies of W of each layer above the bottom one, made by the last ``transpose``: products are fastest with W in
+        this layout. Below the only row of the top layer's W is a row of zeros, see ``HiddenLayers``.
     top : ndarray of shape (replicates, 1, fan_in, 1)
-        w of the top layer.
+        The weights w of the top layer.
     top_bias : ndarray of shape (replicates, 1, 1)
+        The bias b of the top layer.
     """
 
     def __init__(self, layout: Layout, parameters: Floats) -> None:
@@ -40,20 +42,20 @@ class Weights:
         self.transposed = [np.zeros((len(parameters), 1, *shape), parameters.dtype) for shape in shapes]
 
     def transpose(self) -> None:
-        """Bring ``transposed`` up to date."""
+        """Copy the present weights to ``transposed``."""
         for matrix, transposed in zip(self.matrices[1:], self.transposed, strict=True):
             np.copyto(transposed[..., : matrix.shape[-1], :], matrix[..., :-1, :].mT)
 
 
 class Memory:
-    """Workspaces by name, so that tiles of several shapes, which take turns, keep the same memory in the cache."""
+    """Workspaces by name. Tiles of different shapes use the same memory by turns, so that it stays in the cache."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
         self._buffers: dict[str, Floats] = {}
 
     def array(self, name: str, *shape: int) -> Floats:
-        """Return an array whose contents anyone may overwrite who asks for the same name."""
+        """Return an array in the memory of a name, which all arrays of that name share and overwrite."""
         size = math.prod(shape)
         if name not in self._buffers or self._buffers[name].size < size:
             self._buffers[name] = aligned_zeros((size,), self.dtype)
@@ -61,18 +63,18 @@ class Memory:
 
 
 class Passes(Protocol):
-    """What a network asks of them.
+    """What a network needs from its passes.
 
     Attributes
     ----------
     top_error : ndarray of shape (replicates, blocks, samples)
-        d = delta^L = dJ/ds, for the caller to write before ``backward``, which uses it up.
+        The error d = delta^L = dJ/ds. The caller writes it before ``backward``, which overwrites it.
     """
 
     top_error: Floats
 
     def start_batch(self) -> None:
-        """Take note of new parameters."""
+        """Prepare for parameters that have changed since the last batch."""
 
     def forward(self, x: Floats, logits: Floats) -> None:
         """Write the logits of inputs x.
@@ -87,15 +89,15 @@ class Passes(Protocol):
     def backward(self, x: Floats, gradients: list[Floats]) -> None:
         """Write each block's part of the gradient: shapes (replicates, blocks, fan_in + 1, fan_out).
 
-        Once for each ``forward``, whose activations it uses up.
+        It may be called once after each ``forward``, because it overwrites the activations.
         """
 
     def finish(self, gradients: list[Floats]) -> None:
-        """Make the gradient of the sum of the parts over a batch."""
+        """Turn the sum of the parts over a batch into the gradient."""
 
 
 class _Ends:
-    """What all passes have in common: the inputs below and the logits above the hidden layers."""
+    """What both kinds of passes have in common: the inputs below and the logits above the hidden layers."""
 
     def __init__(self, memory: Memory, weights: Weights, shape: tuple[int, ...]) -> None:
         bottom = weights.matrices[0]
@@ -120,7 +122,7 @@ class _Ends:
         np.add.reduce(d, axis=-1, out=out[..., -1, 0])
 
     def _write_bottom_gradient(self, x: Floats, delta: Floats, out: Floats) -> None:
-        """Write [x 1]' delta, without what comes of the rows of zeros in x."""
+        """Write [x 1]' delta, leaving out the rows that belong to the rows of zeros in x."""
         np.matmul(x, delta, out=self._product)
         np.copyto(out, self._bottom_gradient)
 
@@ -132,17 +134,17 @@ class _Layer:
     Attributes
     ----------
     outputs : ndarray of shape (replicates, blocks, samples, nodes + 1) or (replicates, blocks, samples, nodes)
-        Activations beside a column of ones, for the layer above; in the last hidden layer, without.
+        The activations, beside a column of ones for the layer above. The last hidden layer has no such column.
     scores : ndarray of shape (replicates, blocks, samples, nodes)
-        The same memory without the ones: scores, which ``activation`` turns into activations and later uses up.
+        A view of ``outputs`` without the ones. It holds the scores, which ``activation`` replaces by the activations.
     ones : ndarray of shape (replicates, blocks, samples, 1 or 0)
-        The same memory, the ones alone.
+        A view of ``outputs`` that has the ones only.
     activation : Activation
-        It sweeps over the ones too, since only contiguous memory is passed over fast.
+        The activation of ``outputs``. It overwrites the ones too, since only contiguous memory is processed fast.
     error : ndarray like ``outputs``
-        For ``activation``; what stands beside the errors means nothing.
+        The errors, and a last column without a meaning where ``outputs`` has ones.
     delta : ndarray like ``scores``
-        The same memory, the errors alone.
+        A view of ``error`` that has the errors only.
     """
 
     outputs: Floats
@@ -154,15 +156,15 @@ class _Layer:
 
     @classmethod
     def of(cls, outputs: Floats, error: Floats, nodes: int, activation: type[Activation]) -> "_Layer":
-        """Make the workspaces of so many nodes on these two arrays."""
+        """Make the workspaces of a layer with this number of nodes on these two arrays."""
         return cls(outputs, outputs[..., :nodes], outputs[..., nodes:], activation(outputs), error, error[..., :nodes])
 
 
 class HiddenLayers(_Ends):
     """The passes through any number of hidden layers.
 
-    The error of the last hidden layer, (d w') * f'(s), starts with a product of a column and a row. NumPy leaves those
-    to a slow loop of its own, so both have a companion of zeros, and the BLAS multiplies them.
+    The error of the last hidden layer, (d w') * f'(s), begins with a product of a column and a row. NumPy computes such
+    products in a slow loop of its own. With a column and a row of zeros beside them, the BLAS computes it.
     """
 
     def __init__(self, memory: Memory, weights: Weights, activation: type[Activation], shape: tuple[int, ...]) -> None:
@@ -205,7 +207,7 @@ class HiddenLayers(_Ends):
         self._write_bottom_gradient(x, self._layers[0].delta, gradients[0])
 
     def finish(self, gradients: list[Floats]) -> None:
-        """Do nothing: the sum of the parts is the gradient."""
+        """Do nothing, since the sum of the parts is the gradient."""
 
 
 class OneHiddenLayer(_Ends):
@@ -215,10 +217,10 @@ class OneHiddenLayer(_Ends):
 
         dJ/d[W b]' = G * w',  G = (d * [x 1])' f'(s),
 
-    where the slopes come in some unit, and d in its reciprocal. In the ReLU's, |d| |x| may be up to 1e19 in float32 and
-    1e154 in float64.
+    where the slopes are multiplied by the activation's unit, and d is divided by it. With the unit of the ReLU, |d| |x|
+    may be up to 1e19 in float32 and 1e154 in float64.
 
-    Where f is homogeneous, h = f'(s) * s, so that the top gradient is in G as well:
+    If f is homogeneous, h = f'(s) * s, and the top gradient follows from G as well:
 
         dJ/dw = h' d = (f'(s) * [x 1] [W b]')' d = the column sums of [W b]' * G.
     """
@@ -230,13 +232,13 @@ class OneHiddenLayer(_Ends):
         self._activation = activation(self._scores)
         replicates, blocks, samples = shape
         inputs = self._product.shape[-2]
-        # Laid out like the inputs, so that NumPy passes over long rows.
+        # The layout is that of the inputs, so that NumPy processes long rows.
         self._weighted = memory.array("weighted inputs", replicates, inputs, blocks, samples).swapaxes(1, 2)
         self._terms = np.empty_like(bottom)
         self.top_error = memory.array("top error", *shape)
 
     def start_batch(self) -> None:
-        """Do nothing: the matrices serve as they are."""
+        """Do nothing, since these passes need no transposed weights."""
 
     def forward(self, x: Floats, logits: Floats) -> None:
         """See ``Passes``."""

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the factor on the learning rate, step by step."""
+"""Schedules of the learning rate: the factor on it at every step."""
 
 import math
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Schedule:
     decay : str
         ``constant`` or ``cosine``.
     warmup_fraction : float
-        The part of all steps that is warm-up, in [0, 1).
+        The part of all steps that belongs to the warm-up, in [0, 1).
     final_fraction : float
-        What a cosine comes down to, in [0, 1].
+        The factor that a cosine falls to, in [0, 1].
 
     References
     ----------

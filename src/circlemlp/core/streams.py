@@ -1,8 +1,8 @@
 """Independent random streams, found by name.
 
-A stream is a function of a seed and a name, never of how many numbers were drawn before it. So the
-initialisation of replicate 3 is the same whether replicate 2 was trained or not, and two cells that share
-a seed and a replicate number see the same shuffles.
+A stream is a function of a seed and a name, never of how many numbers were drawn before it. So the initialisation of
+replicate 3 is the same whether replicate 2 was trained or not, and two trainings with the same seed shuffle the samples
+of a replicate alike, whatever the architecture and the learning rate.
 """
 
 import hashlib
@@ -11,14 +11,14 @@ import numpy as np
 
 
 def stream(seed: int, *name: str | int) -> np.random.Generator:
-    """Return the generator that belongs to a seed and a name.
+    """Return the random generator of a seed and a name.
 
     Parameters
     ----------
     seed : int
         Any non-negative integer; 0 is a seed like any other.
     *name : str or int
-        What the stream is for, from the general to the particular: ``"initialisation", 3``.
+        The purpose of the stream, from the general to the particular: ``"initialisation", 3``.
 
     Returns
     -------

@@ -1,8 +1,9 @@
-"""How a batch is cut: into tiles that fit a core's cache, and these into blocks.
+"""How a batch is cut: into tiles that fit a core's cache, and each tile into blocks.
 
-A block is what a matrix product takes at a time. The gradient of a batch is the sum over its blocks, one after
-another, wherever a tile ends and whichever replicates share it. So the blocks decide the order of summation and with
-it the bits; they depend on the architecture and the size of the batch alone. Tiles divide the work and decide nothing.
+Each matrix product takes one block of samples. The gradient of a batch is the sum over its blocks, which are added one
+after another, wherever a tile ends and whichever replicates are trained side by side. So the blocks decide the order of
+summation and with it the bits; they depend on nothing but the architecture and the size of the batch. Tiles divide the
+work and decide no bit.
 """
 
 from collections.abc import Iterator
@@ -15,44 +16,47 @@ from numpy.typing import DTypeLike, NDArray
 from circlemlp.core.parameters import Floats, Layout, aligned_zeros
 
 SMALL_PRODUCT = 10**6
-"""OpenBLAS's AVX-512 kernels form a product of up to so many multiplications from the operands where they lie; larger
-ones from copies, at two thirds of the rate."""
+"""The most multiplications of a small matrix product. OpenBLAS's AVX-512 kernels read the operands of small products
+in place; they copy those of larger products first, and reach two thirds of the rate."""
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 48, 128
-"""How many samples a block may have where its products are small."""
+"""The bounds on the number of samples in a block whose products are small."""
 
 LARGE_BLOCK = 512
-"""How many it has about, where they cannot be."""
+"""About how many samples a block has if its products cannot be small."""
 
 INPUT_ROWS = 4
-"""The inputs of a tile have a multiple of so many rows, since matrix products take their rows by fours."""
+"""The number of rows of a tile's inputs is a multiple of this, since matrix products process four rows at a time."""
 
 TILE_BYTES = 13 * 2**16
-"""What a tile's activations and errors may take, to stay in the second-level cache. Inputs and what an activation other
-than ReLU keeps come on top."""
+"""The most memory for a tile's activations and errors, so that they stay in the second-level cache. The inputs are not
+counted, and neither is what activations other than ReLU keep."""
 
 
 def input_rows(features: int) -> int:
-    """Return how many rows the inputs of a tile have: the features, ones, and zeros up to a multiple."""
+    """Return the number of rows of a tile's inputs: the features, a row of ones, and zeros up to the multiple."""
     return -(-(features + 1) // INPUT_ROWS) * INPUT_ROWS
 
 
 def augmented(replicates: int, features: int, samples: int, dtype: DTypeLike) -> Floats:
-    """Return inputs to be: zeros but for a row of ones below the features, (replicates, inputs, samples)."""
+    """Return inputs to write features to: zeros, and ones in the row below the features.
+
+    The shape is (replicates, inputs, samples).
+    """
     inputs = aligned_zeros((replicates, input_rows(features), samples), dtype)
     inputs[:, features] = 1
     return inputs
 
 
 def augment(x: NDArray[np.float64], dtype: DTypeLike) -> Floats:
-    """Return samples x of shape (n, features) as columns over a row of ones and rows of zeros: (1, inputs, n)."""
+    """Return samples x of shape (n, features) as columns above a row of ones and rows of zeros: (1, inputs, n)."""
     inputs = augmented(1, x.shape[1], len(x), dtype)
     inputs[0, : x.shape[1]] = x.T
     return inputs
 
 
 def block_size(layout: Layout, batch_size: int) -> int:
-    """Return how many samples a block has: all of a small batch, else a divisor of the batch if one is near."""
+    """Return the number of samples in a block: all of a small batch, otherwise a divisor of its size if one is near."""
     products = [(fan_in + 1) * fan_out for fan_in, fan_out in pairwise(layout.layer_sizes[1:-1])]
     most = min(LARGEST_BLOCK, SMALL_PRODUCT // max(products, default=1))
     if most < SMALLEST_BLOCK:
@@ -66,15 +70,15 @@ def block_size(layout: Layout, batch_size: int) -> int:
 class Cut:
     """How batches of some size are cut.
 
-    A batch is whole blocks, in tiles of about the same number of them, and what is left, a smaller block, in a tile of
-    its own.
+    A batch is cut into tiles of about the same number of whole blocks. The samples that are left over form a smaller
+    block, which is a tile of its own.
 
     Attributes
     ----------
     block : int
-        The samples of a block.
+        The number of samples in a whole block.
     tile : int
-        The samples of a whole tile of one replicate: a multiple of ``block``.
+        The number of samples, for each replicate, in a whole tile. It is a multiple of ``block``.
     """
 
     block: int
@@ -82,7 +86,7 @@ class Cut:
 
     @classmethod
     def of(cls, layout: Layout, dtype: DTypeLike, replicates: int, batch_size: int) -> "Cut":
-        """Return the cut for an architecture, so many replicates side by side, and a batch size."""
+        """Return the cut for an architecture, a number of replicates trained side by side, and a batch size."""
         block = block_size(layout, batch_size)
         hidden = layout.layer_sizes[1:-1]
         floats_a_sample = (1 if len(hidden) == 1 else 2) * sum(nodes + 1 for nodes in hidden)
@@ -92,7 +96,7 @@ class Cut:
         return cls(block, -(-blocks // tiles) * block)
 
     def stop(self, start: int, batch_size: int) -> int:
-        """Return where the tile ends that starts at some sample of a batch."""
+        """Return the end of the tile that starts at the sample ``start`` of a batch."""
         whole_blocks = batch_size // self.block * self.block
         return min(start + self.tile, whole_blocks) if start < whole_blocks else batch_size
 
@@ -105,7 +109,7 @@ class Cut:
             start = stop
 
     def blocked(self, tile: Floats) -> Floats:
-        """View a tile's samples block by block.
+        """View the samples of a tile as blocks.
 
         Parameters
         ----------

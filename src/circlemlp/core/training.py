@@ -1,4 +1,4 @@
-"""Training: replicates of one architecture on one data set."""
+"""Training of the replicates of one architecture on one data set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,20 +22,21 @@ from circlemlp.core.tiles import Cut
 
 @dataclass(frozen=True)
 class History:
-    """Curves of every replicate. Row t of an axis of length epochs + 1 is after t epochs; row 0, before any.
+    """The curves of every replicate. Entry t of a curve is its value after t epochs, and entry 0 that before training.
 
     Attributes
     ----------
     training_loss : ndarray of shape (replicates, epochs + 1), float64
-        Mean loss. Full batch: of the parameters after t epochs. Mini-batches: of epoch t's batches, each
-        before its own step; row 0 is of the initial parameters.
+        The mean training loss. With the full batch, it is the loss of the parameters after t epochs. With mini-batches,
+        it is the mean over the batches of epoch t, each with the parameters before its own step; entry 0 is the loss of
+        the initial parameters.
     validation_loss, validation_accuracy : ndarray of shape (replicates, epochs + 1), float64
-        Of the parameters after t epochs.
+        The mean validation loss and the accuracy of the parameters after t epochs.
     diverged_at : ndarray of shape (replicates,), int64
-        The epoch whose loss was the first not to be finite, or -1. From that row on, the curves are NaN.
+        The first epoch with a loss that is not finite, or -1. From that entry on, the curves are NaN.
     stopped_at : ndarray of shape (replicates,), int64
-        The epoch after which early stopping ended the training, or -1. From that row on, the curves keep the values
-        of the epoch whose parameters were restored. A replicate that diverged up to that epoch did not stop.
+        The epoch after which early stopping ended the training, or -1. From that entry on, the curves keep the values
+        of the epoch whose parameters were restored. A replicate that diverges up to that epoch has not stopped.
     """
 
     training_loss: NDArray[np.float64]
@@ -46,13 +47,13 @@ class History:
 
     @classmethod
     def empty(cls, replicates: int, epochs: int) -> "History":
-        """Return curves of NaN, nothing diverged and nothing stopped."""
+        """Return curves of NaN, with no replicate diverged or stopped."""
         curves = (np.full((replicates, epochs + 1), np.nan) for _ in range(3))
         return cls(*curves, *(np.full(replicates, -1, np.int64) for _ in range(2)))
 
     @property
     def curves(self) -> tuple[NDArray[np.float64], ...]:
-        """The three curves."""
+        """Return the three curves."""
         return self.training_loss, self.validation_loss, self.validation_accuracy
 
     def rows(self, rows: slice) -> "History":
@@ -60,7 +61,7 @@ class History:
         return History(**{name: array[rows] for name, array in vars(self).items()})
 
     def mask_divergence(self) -> None:
-        """Find each replicate's first non-finite row, and set all curves to NaN from there on."""
+        """Find the first entry of each replicate that is not finite, and set its curves to NaN from there on."""
         finite = np.logical_and.reduce([np.isfinite(curve) for curve in self.curves])
         for row in np.flatnonzero(~finite.all(axis=1)):
             self.diverged_at[row] = np.argmin(finite[row])
@@ -68,26 +69,27 @@ class History:
                 curve[row, self.diverged_at[row] :] = np.nan
 
     def final(self) -> dict[str, list[float | None]]:
-        """Return each curve's last values, one a replicate; None for a replicate that diverged."""
+        """Return the last value of each curve for every replicate, or None for a replicate that diverged."""
         curves = {name: curve[:, -1] for name, curve in vars(self).items() if curve.ndim == 2}
         return {name: [float(value) if np.isfinite(value) else None for value in last] for name, last in curves.items()}
 
 
 def pass_over(batches: Batches, network: Network, step: Callable[[], None], losses: LossSum) -> NDArray[np.float64]:
-    """Pass once over the samples, with one optimizer step a batch.
+    """Pass once over the samples, and take one step of the optimizer for every batch.
 
     Parameters
     ----------
     batches : Batches
     network : Network
     step : callable
-        Updates the network's parameters by its gradient.
+        It updates the network's parameters by its gradient.
     losses : LossSum
 
     Returns
     -------
     ndarray of shape (replicates,)
-        The mean loss over the samples, each under the parameters before its batch's step. It is ``losses.loss``.
+        The mean loss over the samples, each with the parameters before the step of its batch. The array is
+        ``losses.loss``.
     """
     losses.start()
     with arithmetic():
@@ -103,23 +105,23 @@ def pass_over(batches: Batches, network: Network, step: Callable[[], None], loss
 
 
 class Trainer:
-    """Some replicates, trained epoch by epoch.
+    """Trains some replicates side by side, epoch by epoch.
 
-    No array is allocated from the second epoch on.
+    From the second epoch on, it allocates no array.
 
     Parameters
     ----------
     dataset : Dataset
     recipe : Recipe
     replicates : range
-        The replicate numbers.
+        The numbers of the replicates.
 
     Attributes
     ----------
     parameters : ndarray of shape (replicates, n_parameters)
-        Updated in place; may be overwritten to go on from elsewhere.
+        The present parameters, which ``epoch`` updates in place. To continue from other parameters, overwrite them.
     state : State
-        The optimizer's; may be replaced likewise.
+        The state of the optimizer. It may be replaced as well.
     """
 
     def __init__(self, dataset: Dataset, recipe: Recipe, replicates: range) -> None:
@@ -142,13 +144,13 @@ class Trainer:
         self._sum = LossSum(len(replicates), most, recipe.dtype)
 
     def epoch(self) -> NDArray[np.float64]:
-        """Pass once over the training data, with one optimizer step a batch.
+        """Pass once over the training data, and take one step of the optimizer for every batch.
 
         Returns
         -------
         ndarray of shape (replicates,)
-            The mean loss over the samples, each under the parameters before its batch's step. Valid until
-            the next call of any method.
+            The mean loss over the samples, each with the parameters before the step of its batch. The next call of any
+            method overwrites the array.
         """
         return pass_over(self._train, self._network, self._step, self._sum)
 
@@ -157,7 +159,7 @@ class Trainer:
         self._recipe.optimizer.step(self.state, self._network.gradient, self.parameters, factor)
 
     def _evaluate(self, batches: Batches) -> None:
-        """Sum losses and right answers of the present parameters."""
+        """Add up the losses and the right answers of the present parameters."""
         self._sum.start()
         with arithmetic():
             for window in batches.epoch():
@@ -167,12 +169,12 @@ class Trainer:
                 self._sum.add_losses(window.logits, window.signs)
 
     def training_loss(self) -> NDArray[np.float64]:
-        """Return the mean training loss of the present parameters; shape (replicates,)."""
+        """Return the mean training loss of the present parameters, shape (replicates,)."""
         self._evaluate(self._in_order)
         return np.divide(self._sum.loss, self._in_order.n, out=self._sum.loss)
 
     def validate(self, loss: NDArray[np.float64], accuracy: NDArray[np.float64]) -> None:
-        """Write mean validation loss and accuracy to arrays of shape (replicates,)."""
+        """Write mean validation loss and accuracy of the present parameters to arrays of shape (replicates,)."""
         self._evaluate(self._validation)
         np.divide(self._sum.loss, self._validation.n, out=loss)
         np.divide(self._sum.correct, self._validation.n, out=accuracy)
@@ -213,13 +215,14 @@ class _Stopper:
 
 
 MOST_TOGETHER = 32
+"""The most replicates that are trained side by side."""
 
 
 def replicates_together(layout: Layout, batch_size: int | None, dtype: DTypeLike) -> int:
     """Return how many replicates to train side by side: as many as fill a few tiles with their batches.
 
-    Small batches gain from company; a full batch fills the cache alone. No replicate's numbers depend on
-    its company.
+    Small batches are faster side by side, but a single full batch fills the cache. The numbers of a replicate do not
+    depend on the others.
     """
     if batch_size is None:
         return 1
@@ -239,8 +242,26 @@ def train(dataset: Dataset, recipe: Recipe, on_epoch: Callable[[int], None] = la
     Returns
     -------
     parameters : ndarray of shape (replicates, n_parameters)
-        After the last epoch. A diverged replicate's may be non-finite.
+        The parameters after the last epoch, or the best ones if the patience ended before. Those of a replicate that
+        diverged may not be finite.
     history : History
+
+    Examples
+    --------
+    Two networks with sixteen nodes learn a quarter circle; the rows are their first and last validation losses.
+
+    >>> from circlemlp.core.data import sample_dataset
+    >>> from circlemlp.core.optimizers import Adam
+    >>> from circlemlp.core.recipe import Recipe
+    >>> from circlemlp.core.training import train
+    >>> numbers = {"n_train": 1000, "n_validation": 500, "label_noise": 0.0, "seed": 1}
+    >>> dataset = sample_dataset({"shape": "quarter_circle", "radius": 1.0, **numbers})
+    >>> parameters, history = train(dataset, Recipe((16,), Adam(0.01), epochs=200, replicates=2))
+    >>> parameters.shape  # 3 for each of the 16 nodes, and 17 for the top
+    (2, 65)
+    >>> print(history.validation_loss[:, [0, -1]].round(2))
+    [[0.65 0.1 ]
+     [0.9  0.13]]
     """
     layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
     replicates = recipe.replicates
@@ -274,7 +295,7 @@ def _train_group(trainer: Trainer, recipe: Recipe, history: History, on_epoch: C
     if rule.patience is not None:
         stopper = _Stopper(rule.patience, rule.min_delta, history, trainer.parameters)
     for epoch in range(1, recipe.epochs + 1):
-        # A full batch's loss is that of the parameters before the step, so after epoch - 1 epochs.
+        # The loss of a full batch is that of the parameters before the step, which are those after epoch - 1 epochs.
         training_loss[:, epoch - full_batch] = trainer.epoch()
         trainer.validate(validation_loss[:, epoch], history.validation_accuracy[:, epoch])
         on_epoch(epoch * replicates)
