@@ -101,7 +101,7 @@ def test_each_replicate_has_an_order_of_its_own_and_a_new_one_every_epoch():
         (50_000, 1, 20_000, 16_300),
         (50_000, 1, 16_384, 16_384),  # or whole batches
         (50_000, 1, 5000, 15_000),
-        (50_000, 9, 5000, 15_000),  # whatever the company
+        (50_000, 9, 5000, 15_000),  # for any number of replicates
         (700, 1, 100, 700),
     ],
 )

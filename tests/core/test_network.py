@@ -328,7 +328,7 @@ def test_the_short_way_is_as_exact_as_the_terms_it_adds(offset):
 
 @pytest.mark.parametrize("hidden", [[64], [64, 32], [128, 64]])
 @pytest.mark.parametrize("n", [90, 640, 700])
-def test_tiles_and_company_change_no_bit(hidden, n):
+def test_tiles_and_other_replicates_change_no_bit(hidden, n):
     layout, parameters, x, y = problem(hidden, n, replicates=3, dtype="float32")
     block = 64
     _, one_by_one = gradients(Network(layout, parameters), x, y, Cut(block, block))

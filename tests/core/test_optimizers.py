@@ -27,7 +27,7 @@ def test_the_first_step_of_adam_by_hand():
 
 
 def test_the_first_step_of_the_epsilon_hat_form_by_hand():
-    # Here epsilon stands beside sqrt(v) = sqrt(1 - beta_2) |g|.
+    # Here epsilon is added to sqrt(v) = sqrt(1 - beta_2) |g|.
     theta = np.array([1.0, 1.0])
     gradient = np.array([2.0, -1e-8])
     descend(Adam(learning_rate=0.1, epsilon_hat=True), theta, lambda _: gradient, 1)
@@ -118,7 +118,7 @@ def test_it_follows_the_valley_of_rosenbrock(optimizer, steps):
 
 
 def test_weight_decay_is_decoupled():
-    # With no gradient Adam stands still, and what is left is the decay alone.
+    # With no gradient Adam changes nothing, so all that happens is the decay.
     theta = np.array([2.0, -1.0])
     descend(AdamW(learning_rate=0.1, weight_decay=0.5), theta, np.zeros_like, 3)
     np.testing.assert_allclose(theta, np.array([2.0, -1.0]) * 0.95**3, rtol=1e-15)
@@ -161,7 +161,7 @@ def test_a_step_is_a_function_of_state_gradient_and_parameters(optimizer):
     first = rng.standard_normal((3, 4)).astype(np.float32)
     second, before = first.copy(), first.copy()
     one, other = State.of(first), State.of(second)
-    other.scratch.fill(np.nan)  # means nothing between steps
+    other.scratch.fill(np.nan)  # it holds nothing between steps
     for _ in range(3):
         gradient = rng.standard_normal((3, 4)).astype(np.float32)
         kept = gradient.copy()

@@ -234,7 +234,7 @@ def overfitting(**changes):
 
 
 @pytest.mark.parametrize("batch_size", [None, 16])
-def test_early_stopping_takes_back_the_best_parameters(batch_size):
+def test_early_stopping_restores_the_best_parameters(batch_size):
     (_, without), _ = overfitting(batch_size=batch_size)
     (parameters, history), data = overfitting(batch_size=batch_size, early_stopping=EarlyStopping(patience=10))
     assert (without.stopped_at == -1).all()
