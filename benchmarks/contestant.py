@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from circlemlp import numerics
+from circlemlp import pinning
 
 Task = dict[str, Any]
 Epochs = Callable[[int], None]
@@ -32,8 +32,8 @@ N_TRAIN, N_VALIDATION, SQUARE = 5000, 2000, 1024
 def main(name: str, core: int) -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    mode: numerics.Mode = "portable" if name.endswith("portable") else "native"
-    numerics.pin(mode)
+    mode: pinning.Mode = "portable" if name.endswith("portable") else "native"
+    pinning.pin(mode)
     if name == "jax":
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         os.environ["JAX_PLATFORMS"] = "cpu"
@@ -55,12 +55,14 @@ def main(name: str, core: int) -> int:
     return 0
 
 
-def version(name: str, mode: numerics.Mode) -> str:
+def version(name: str, mode: pinning.Mode) -> str:
     """Return what is measured, for the table's head."""
     if name.partition("-")[0] in ("sklearn", "torch", "jax"):
         module = __import__(name.partition("-")[0])
         return f"{name} {module.__version__}"
-    environment = numerics.read_back(mode)
+    from circlemlp.numerics import read_back
+
+    environment = read_back(mode)
     return f"{name}: BLAS {environment['blas'][0]['architecture']}, SIMD {environment['simd'][-1]}"
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from circlemlp import numerics
+from circlemlp import pinning
 
 ROUNDS, REPEATS = 25, 20
 NODES, ABOVE, SAMPLES, BLOCK = 64, 32, 5000, 125
@@ -23,8 +23,8 @@ Pair = tuple[str, Pass, Pass]
 def main(choice: str) -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    mode = numerics.resolve(choice)
-    numerics.pin(mode)
+    mode = pinning.resolve(choice)
+    pinning.pin(mode)
     print(f"{mode + ': plain | the core':64} {'plain µs':>9} {'core µs':>9} {'ratio':>6}")
     for pairs in (of_a_layer, of_a_product, of_a_batch):
         for name, plain, core in pairs():

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from circlemlp import numerics
+from circlemlp import pinning
 
 SIZES = (5_000, 50_000, 500_000, 5_000_000)
 ARCHITECTURES = ((64,), (128, 64))
@@ -21,7 +21,7 @@ ROUNDS, POINTS_A_TURN = 5, 500_000
 def main() -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    numerics.pin(numerics.resolve("auto"))
+    pinning.pin(pinning.resolve("auto"))
     from circlemlp.core.data import Dataset, sample_dataset
     from circlemlp.core.optimizers import Adam
     from circlemlp.core.recipe import Recipe

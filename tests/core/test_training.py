@@ -431,8 +431,8 @@ def test_an_epoch_allocates_nothing(activation, batch_size):
 MILLION = """
 import re
 from pathlib import Path
-from circlemlp import numerics
-numerics.pin(numerics.resolve("auto"))
+from circlemlp import pinning
+pinning.pin(pinning.resolve("auto"))
 import numpy as np
 from circlemlp.core.data import sample_dataset
 from circlemlp.core.optimizers import Adam
