@@ -1,10 +1,11 @@
 """Which elementary functions this process computes with.
 
-Exponentials, logarithms and hyperbolic tangents are the only operations of a training whose last bits IEEE 754 leaves
-open. NumPy computes some of them itself, with the instructions it was told to use. The others come from the C library,
-which chooses by the processor, by ``GLIBC_TUNABLES`` and by its version: with AVX2 the exponentials and logarithms in
-float64, and everywhere the logarithm behind the largest initial weights. So what the functions return is part of the
-numeric environment of a run.
+Beside matrix products, exponentials, logarithms and hyperbolic tangents are the only operations of a training whose
+last bits IEEE 754 does not fix. NumPy computes some of them itself, with the instructions it was told to use. The
+others come from the C library, which chooses by the processor and by ``GLIBC_TUNABLES``, and changes from version to
+version. Unless NumPy uses AVX-512, these are the exponentials and logarithms in float64. Everywhere, one of them is
+the logarithm from which the largest initial weights are drawn, before they are rounded to the type of the network. So
+what the functions return is part of the numeric environment of a run.
 """
 
 import hashlib
