@@ -6,8 +6,12 @@ they are pinned here, before anything imports it.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until all is imported and a door listens: no traceback
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 

@@ -6,10 +6,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P and python -m
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.run.door import end_with_parent, guarded
+from circlemlp.run.door import guarded
 from circlemlp.run.train_door import train_door
 
 if __name__ == "__main__":
     sys.exit(guarded(lambda: train_door(sys.argv[1:])))
-elif __name__ == "__mp_main__":  # in a worker
-    end_with_parent()

@@ -2,12 +2,15 @@
 
 import contextlib
 import io
+import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, TextIO
 
 from circlemlp import numerics, pinning
@@ -16,10 +19,7 @@ from circlemlp.errors import UserError, first_line
 from circlemlp.project import PROJECT
 
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
-DOOR = "CIRCLEMLP_DOOR"
-"""The variable that tells workers the process to end with."""
 SECONDS_BETWEEN_LOOKS = 0.5
-TO_END = (signal.SIGTERM, signal.SIGHUP)
 
 
 def guarded(door: Callable[[], int]) -> int:
@@ -37,10 +37,9 @@ def guarded(door: Callable[[], int]) -> int:
     """
     os.chdir(PROJECT)
     os.environ["MPLBACKEND"] = "agg"  # a notebook's, in the environment, might not load here
-    os.environ[DOOR] = str(os.getpid())
-    for asked in TO_END:  # to end is to end in order, even where a shell lets Ctrl-C be ignored
-        if signal.getsignal(asked) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(asked, signal.default_int_handler)
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(one) is not signal.SIG_IGN:  # as nohup has it, and a shell that starts a program with &
+            signal.signal(one, signal.default_int_handler)
     sys.stdout, sys.stderr = _Output.of(sys.stdout), _Output.of(sys.stderr)
     try:
         code = door()
@@ -114,10 +113,11 @@ def interruptible() -> Iterator[threading.Event]:
 
     A library can lose the exception: one that met Hydra composing a job came out as an error of Hydra's.
 
-    Programs that are started in the block do not get Ctrl-C from the terminal, which would make each of them print a
-    traceback: they inherit that this thread blocks SIGINT. Another one waits for it and sends this one SIGTERM.
+    A terminal sends its signals to the programs that are started in the block too, each of which would print a
+    traceback. They inherit that this thread blocks these signals; another one waits for them and sends it SIGTERM.
     """
-    interrupted = threading.Event()
+    interrupted, over = threading.Event(), threading.Event()
+    from_terminal = {one for one in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN}
 
     def end(*_: object) -> None:
         interrupted.set()
@@ -125,35 +125,34 @@ def interruptible() -> Iterator[threading.Event]:
 
     def pass_on() -> None:
         while not over.is_set():
-            if signal.sigtimedwait({signal.SIGINT}, SECONDS_BETWEEN_LOOKS):
+            if signal.sigtimedwait(from_terminal, SECONDS_BETWEEN_LOOKS):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    handled = [asked for asked in TO_END if signal.getsignal(asked) is not signal.SIG_IGN]
-    before = {asked: signal.signal(asked, end) for asked in handled}
-    over = threading.Event()
     waiter = threading.Thread(target=pass_on, daemon=True)
-    catching = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    before = signal.signal(signal.SIGTERM, end)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            if catching:
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-                waiter.start()
+            signal.pthread_sigmask(signal.SIG_BLOCK, from_terminal)
+            multiprocessing.resource_tracker.ensure_running()  # it unblocks SIGINT when it is started
+            signal.pthread_sigmask(signal.SIG_BLOCK, from_terminal)
+            waiter.start()
             yield interrupted
     finally:
         over.set()
-        for asked, handler in before.items():
-            signal.signal(asked, handler)
-        if catching:
-            waiter.join()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGTERM, before)
+        waiter.join()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, from_terminal)
 
 
+@cache
 def end_with_parent() -> None:
-    """Watch the door from a worker that it started, and end when it is gone, however it went."""
-    door = int(os.environ[DOOR])
+    """From now on, end this process when the one that started it as its worker is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is None:  # a door, or a job of a cluster
+        return
 
     def watch() -> None:
-        while os.getppid() == door:
+        while os.getppid() == parent.pid:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         os._exit(1)
 

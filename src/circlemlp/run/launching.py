@@ -6,7 +6,6 @@ here hands over what the door composed and checked.
 """
 
 import contextlib
-import copy
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +21,7 @@ from circlemlp import numerics, pinning
 from circlemlp.errors import UserError
 from circlemlp.run.cells import Cell, run
 from circlemlp.run.compose import CommandLine, Composer, Job, checked
+from circlemlp.run.door import end_with_parent
 from circlemlp.store.records import Store
 
 
@@ -65,7 +65,7 @@ class _Composed:
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         config = self._composer.compose(sweep_overrides)
         OmegaConf.set_struct(config, False)
-        config.hydra = copy.deepcopy(master_config.hydra)
+        config.hydra = master_config.hydra  # a copy
         config.hydra.overrides.task = list(sweep_overrides)
         config.hydra.job.override_dirname = ",".join(sorted(sweep_overrides))
         return config
@@ -83,6 +83,7 @@ class _NoCallbacks:
 
 def train_job(composed: DictConfig) -> None:
     """Train the cell of one job. A failure is noted for the door, and does not stop other jobs."""
+    end_with_parent()
     config = checked(composed)
     try:
         cell = Cell.of(config, _environment(config.numerics))
