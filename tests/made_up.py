@@ -58,6 +58,7 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **
                 "numpy": "2.4.6",
                 "simd": ["X86_V2", "X86_V3"],
                 "blas": [{"internal_api": "openblas", "version": "0", "architecture": "Haswell", "num_threads": 1}],
+                "elementary": "e" * 64,
             },
         },
         parameters=initialise(Layout.of(hidden), seed=0, replicates=range(len(losses)), dtype="float32"),

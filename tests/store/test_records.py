@@ -41,6 +41,7 @@ NUMERICS = {
     "numpy": "2.4.6",
     "simd": ["X86_V2", "X86_V3"],
     "blas": [{"internal_api": "openblas", "version": "0", "architecture": "Haswell", "num_threads": 1}],
+    "elementary": "e" * 64,
 }
 
 

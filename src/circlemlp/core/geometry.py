@@ -107,4 +107,5 @@ def _angle(a: Points, b: Points) -> Points:
     series = np.zeros_like(tangent)
     for n in range(2 * TERMS - 1, 0, -2):
         series = 1 / n - tangent * tangent * series
-    return 2 ** (HALVINGS + 1) * tangent * series
+    angle: Points = 2 ** (HALVINGS + 1) * tangent * series
+    return angle

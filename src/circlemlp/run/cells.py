@@ -16,6 +16,7 @@ from typing import Any
 
 from circlemlp.config import Config, Data
 from circlemlp.core.data import Dataset
+from circlemlp.core.elementary import elementary_digest
 from circlemlp.core.recipe import Recipe
 from circlemlp.core.training import train
 from circlemlp.errors import UserError
@@ -44,15 +45,16 @@ class Cell:
             If the data file is missing, damaged or another one.
         """
         dataset, digest = _read(config.data)
-        if config.training.dtype == "float64":
-            # NumPy takes float64 exponentials and logarithms from the C library where there is no AVX-512.
-            environment = {**environment, "c_library": " ".join(platform.libc_ver())}
+        environment = {**environment, "elementary": _elementary_digest(config.training.dtype)}
         return cls(config, dataset, ingredients(config.deciding(), digest, environment))
 
     @cached_property
     def identity(self) -> str:
         """The identity of the cell's record."""
         return identity_of(self.ingredients)
+
+
+_elementary_digest = cache(elementary_digest)
 
 
 @lru_cache(maxsize=8)  # the cells of a sweep share few data sets

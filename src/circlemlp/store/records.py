@@ -52,14 +52,14 @@ class Blas(Section):
 
 
 class Environment(Section):
-    """The numeric environment of a run, as ``numerics.read_back`` returns it."""
+    """The numeric environment of a run: what ``numerics.read_back`` returns, and ``core.elementary``'s digest."""
 
     mode: Literal["portable", "native"]
     machine: str
     numpy: str
     simd: list[str]
     blas: list[Blas]
-    c_library: str | None = None
+    elementary: Digest
 
 
 class Ingredients(Section):
