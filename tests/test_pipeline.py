@@ -2,14 +2,9 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import socket
 import subprocess
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 import yaml
@@ -170,64 +165,6 @@ def test_the_committed_report_is_that_of_this_code(project):
 
 def test_analytics_are_off(project):
     assert project.run("dvc", "config", "core.analytics").stdout.strip() == "false"
-
-
-def test_the_index_is_served_on_the_loopback_interface_and_rebuilt_from_results_alone(smoke):
-    repro(smoke)
-    for path in smoke.folder.glob("mlflow.db*"):
-        path.unlink()
-    for folder in ("mlartifacts", "runs"):
-        shutil.rmtree(smoke.folder / folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = smoke.start("python", "pipelines/index.py", "--serve", f"tracking.port={port}", start_new_session=True)
-    try:
-        page, runs = wait_for(port), search(port)
-        assert "MLflow" in page
-        assert len(runs) == 6 * (1 + 3)
-        assert "2-64-32-1 lr 0.01 x 3, 60 epochs, full batch of 400" in {run["info"]["run_name"] for run in runs}
-        assert listening_addresses(port) == {"127.0.0.1"}
-    finally:
-        os.killpg(server.pid, 15)
-        server.communicate(timeout=60)
-
-
-def wait_for(port):
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read().decode()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-
-
-def search(port):
-    def ask(path, **body):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/api/2.0/mlflow/{path}",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        return json.load(urllib.request.urlopen(request, timeout=30))
-
-    experiments = ask("experiments/search", max_results=10)["experiments"]
-    (own,) = (e["experiment_id"] for e in experiments if e["name"] == "circlemlp")
-    return ask("runs/search", experiment_ids=[own], max_results=1000)["runs"]
-
-
-def listening_addresses(port):
-    """Return the addresses on which somebody listens on a port, from the kernel's own table."""
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            address, state = line.split()[1], line.split()[3]
-            where, number = address.split(":")
-            if state == "0A" and int(number, 16) == port:
-                found.add(socket.inet_ntoa(bytes.fromhex(where)[::-1]) if len(where) == 8 else where)
-    return found
 
 
 def test_no_stage_file_names_a_file_that_is_not_there(project):

@@ -39,29 +39,22 @@ REMEDIES = {
 }
 """What helps against an error of SQLite; against any other, a new database does."""
 
-LONGEST_FOLDER = 512 - len("/.aside-12345678/made.db")
+LONGEST_FOLDER = 512 - len("/.aside-12345678/made.db")  # SQLite opens no longer path
 
 
 class Index:
-    """One MLflow experiment in one SQLite database.
-
-    Parameters
-    ----------
-    tracking : Tracking
-        With a database. It is made, with its experiment, if it is not there.
+    """One MLflow experiment in one SQLite database; both are made if they are not there.
 
     Attributes
     ----------
-    uri : str
-        Of the database.
-    artifacts : str
-        The URI of the folder of pictures.
+    uri, artifacts : str
+        Where the database and the pictures are.
     experiment_id : str
 
     Raises
     ------
     UserError
-        If the database cannot be used, in one line that says what helps.
+        If the database cannot be used. The line says what helps.
     """
 
     def __init__(self, tracking: Tracking) -> None:
@@ -111,24 +104,16 @@ class Index:
         """Return the identifier of the experiment, after making it, or bringing a deleted one back."""
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            made: str = self._client.create_experiment(name, artifact_location=self.artifacts)
-            return made
+            return str(self._client.create_experiment(name, artifact_location=self.artifacts))
         if found.artifact_location != self.artifacts:  # the project was moved or copied, or the setting was changed
             raise UserError(f"{self._database}: keeps its pictures in {found.artifact_location}; {AGAIN}")
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
-        identifier: str = found.experiment_id
-        return identifier
+        return str(found.experiment_id)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Wait until no other process writes to this database, and keep others waiting.
-
-        Raises
-        ------
-        UserError
-            For whatever goes wrong in the block. No harm is done: the records are what counts.
-        """
+        """Wait until no other process writes to this database, and raise UserError for whatever goes wrong then."""
         with disk.lock(Path(f"{self._database}.lock")):
             try:
                 yield
@@ -138,12 +123,9 @@ class Index:
                 raise UserError(f"{self._database}: the index cannot be written ({_in_one_line(error)}") from None
 
     def bring_up_to_date(self, stores: Iterable[Store]) -> int:
-        """Index the records that are not indexed yet; return how many were added.
+        """Index the records that are not indexed yet, and return how many were added.
 
-        Parameters
-        ----------
-        stores : iterable of Store
-            A record in several of them is one record. Records that cannot be read are named and left out.
+        A record in several stores is one record. Those that cannot be read are named and left out.
         """
         with self._alone():
             indexed, left_out = self._indexed(), []
@@ -207,7 +189,7 @@ class Index:
 
     def _begin(self, run: Run) -> str:
         made = self._client.create_run(self.experiment_id, start_time=run.started_ms, tags=run.tags, run_name=run.name)
-        run_id: str = made.info.run_id
+        run_id = str(made.info.run_id)
         self._client.log_batch(
             run_id,
             metrics=[Metric(name, value, run.ended_ms, step) for name, value, step in run.metrics],
@@ -220,10 +202,7 @@ class Index:
 
 
 def _uri(database: Path) -> str:
-    """Return what MLflow opens a database by.
-
-    A relative path stays one, as the characters of the folder that the project lies in could mean something in a URI.
-    """
+    """Return a database's URI. A relative path stays one, as characters in the project's could have a meaning here."""
     return f"sqlite:///{os.path.join(os.curdir, database)}"
 
 
@@ -236,7 +215,7 @@ def _check_place(path: Path, folder: Path, key: str) -> None:
         if key == "database" and len(os.fsencode(folder.absolute())) > LONGEST_FOLDER:
             raise OSError(errno.ENAMETOOLONG, "SQLite opens no path of more than 512 bytes")
     except (OSError, UnicodeEncodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "its name is not UTF-8"
+        why = getattr(error, "strerror", "its name is not UTF-8")
         raise UserError(f"{path}: cannot be written ({why}); choose another place with tracking.{key}=...") from None
 
 
