@@ -46,6 +46,8 @@ class Cell:
         """
         dataset, digest = _read(config.data)
         environment = {**environment, "elementary": _elementary_digest(config.training.dtype)}
+        if config.training.dtype == "float64":  # where a sample may miss how two versions of the C library differ
+            environment["c_library"] = " ".join(platform.libc_ver())
         return cls(config, dataset, ingredients(config.deciding(), digest, environment))
 
     @cached_property

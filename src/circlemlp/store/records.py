@@ -52,7 +52,9 @@ class Blas(Section):
 
 
 class Environment(Section):
-    """The numeric environment of a run: what ``numerics.read_back`` returns, and ``core.elementary``'s digest."""
+    """The numeric environment of a run: what ``numerics.read_back`` returns, ``core.elementary``'s digest, and in
+    float64 the version of the C library.
+    """
 
     mode: Literal["portable", "native"]
     machine: str
@@ -60,6 +62,7 @@ class Environment(Section):
     simd: list[str]
     blas: list[Blas]
     elementary: Digest
+    c_library: str | None = None
 
 
 class Ingredients(Section):
