@@ -281,6 +281,16 @@ def test_an_empty_file_becomes_a_database(place):
     assert Index(tracking).bring_up_to_date([store]) == 5
 
 
+def test_a_database_that_another_program_keeps_locked_is_one_line_whose_remedy_works(place):
+    store, tracking = place
+    Index(tracking)
+    with closing(sqlite3.connect(tracking.database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match=r"database is locked\); end the program that keeps it locked, and run"):
+            Index(tracking)
+    assert Index(tracking).bring_up_to_date([store]) == 5
+
+
 def test_a_database_whose_pictures_are_elsewhere_is_one_line_whose_remedy_works(place, tmp_path):
     store, tracking = place
     Index(tracking)

@@ -81,7 +81,8 @@ class Index:
 
     def _look(self) -> None:
         """Find what is wrong with the database before MLflow does, which would try for minutes and log every time."""
-        with contextlib.closing(sqlite3.connect(self._database.absolute(), isolation_level=None)) as connection:
+        opened = sqlite3.connect(self._database.absolute(), timeout=2, isolation_level=None)
+        with contextlib.closing(opened) as connection:
             tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
             if not tables:
                 raise UserError(f"{self._database}: is a database, but not one of MLflow's; {AGAIN}")
