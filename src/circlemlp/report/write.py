@@ -18,17 +18,7 @@ from circlemlp.core.data import Dataset, sample_dataset
 from circlemlp.errors import UserError
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import BestRate, CellResult, Comparison, Difference, compare
-from circlemlp.report.document import (
-    Block,
-    Bullets,
-    Code,
-    Heading,
-    Picture,
-    Strong,
-    Table,
-    as_markdown,
-    as_page,
-)
+from circlemlp.report.document import Block, Bullets, Code, Heading, Picture, Strong, Table, as_markdown, as_page
 from circlemlp.report.figures import POINTS_SHOWN, draw_all
 from circlemlp.report.statistics import Interval
 from circlemlp.store import disk
@@ -63,13 +53,10 @@ def write_report(folder: Path, title: str, records: Sequence[Record], data: Data
     comparison = compare(records)
     dataset = sample_dataset(records[0].ingredients["config"]["data"])
     if dataset.digest() != records[0].ingredients["data"]:
-        raise UserError(
-            "these results were trained on points that an earlier version drew otherwise; train their cells again"
-        )
+        raise UserError("these results' points are those that an earlier version drew; train the cells again")
     how = commands([cell.record for cell in comparison.cells], data)
-    replicates, curves = (
-        pd.DataFrame(rows(records)).astype(dict.fromkeys(CURVES, float)) for rows in (replicate_rows, curve_rows)
-    )
+    rows = replicate_rows(records), curve_rows(records)
+    replicates, curves = (pd.DataFrame(one).astype(dict.fromkeys(CURVES, float)) for one in rows)
     with disk.plain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with disk.lock(folder / ".lock"):
@@ -274,11 +261,7 @@ def differences(comparison: Comparison) -> list[Block]:
     if all(one.loss.n == 1 for one in comparison.differences):
         return ["One replicate of each cell does not tell chance from a difference, so none is claimed."]
     rows = [
-        [
-            f"{one.first.architecture} − {one.second.architecture}",
-            _interval(one.loss, signed=True),
-            _verdict(one),
-        ]
+        [f"{one.first.architecture} − {one.second.architecture}", _interval(one.loss, signed=True), _verdict(one)]
         for one in comparison.differences
     ]
     return [
@@ -311,13 +294,11 @@ def facts(record: Record) -> Table:
     """Name what the identities of all cells share."""
     config, numerics = record.config, record.numerics
     blas = ", ".join(f"{pool.internal_api} {pool.version} {pool.architecture}" for pool in numerics.blas)
+    environment = f"{numerics.mode}: NumPy {numerics.numpy}, {', '.join(numerics.simd[-1:]) or 'no SIMD'}"
     rows = [
         ["data", Code(record.ingredients["data"])],
         ["code of the core", Code(record.ingredients["code"])],
-        [
-            "numeric environment",
-            f"{numerics.mode}: NumPy {numerics.numpy}, {numerics.simd[-1]}, BLAS {blas or 'of the system'}, one thread",
-        ],
+        ["numeric environment", f"{environment}, BLAS {blas or 'of the system'}, one thread"],
         ["optimizer", wording.optimizer(config)],
         ["seeds", f"data {config.data.seed}, training {config.training.seed}"],
     ]
