@@ -31,7 +31,7 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **
         ingredients={
             "config": {
                 "data": DATA.model_dump(),
-                "model": {"hidden_layer_sizes": list(hidden), "activation": activation},
+                "model": {"hidden_layer_sizes": list(hidden), "activation": activation, "initialisation": "he"},
                 "optimizer": {
                     "name": "adam",
                     "learning_rate": rate,

@@ -53,6 +53,7 @@ def changed(key, value):
         ("optimizer.momentum", 0.5, "optimizer.momentum=0.5: the chosen optimizer has no such key"),
         ("optimizer.epsilon_hat", 1, "optimizer.epsilon_hat=1: must be true or false"),
         ("model.activation", "swish", "model.activation=swish: must be one of relu, leaky_relu, tanh, gelu"),
+        ("model.initialisation", "zeros", "model.initialisation=zeros: must be one of he, glorot"),
         ("schedule.decay", "linear", "schedule.decay=linear: must be one of constant, cosine"),
         ("schedule.warmup_fraction", 1.0, "schedule.warmup_fraction=1.0: must be a number at least 0 and below 1"),
         ("early_stopping.patience", 0, "early_stopping.patience=0: must be null, or a whole number at least 1"),

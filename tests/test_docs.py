@@ -134,7 +134,7 @@ def test_the_commands_of_the_readme_work_one_after_the_other(project):
 
 
 def test_the_readme_tells_how_to_add_an_architecture(tiny):
-    file, *lines = re.search(r"is a file `(\S+)` with two lines, `(.*?)` and `(.*?)`", README).groups()
+    file, *lines = re.search(r"is a file `(\S+)` with three lines, `(.*?)`,\s`(.*?)` and `(.*?)`", README).groups()
     (tiny.folder / file).write_text("\n".join(lines))
     assert "2-32-32-1" in tiny.train("-m", f"model={Path(file).stem}", *TINY).stdout
 

@@ -206,6 +206,7 @@ def test_what_partial_fit_cannot_take():
         {"hidden_layer_sizes": [[4]]},
         {"hidden_layer_sizes": 0},
         {"activation": "logistic"},
+        {"initialisation": "zeros"},
         {"solver": "lbfgs"},
         {"learning_rate_init": 0.0},
         {"momentum": 1.0},

@@ -132,7 +132,7 @@ def test_metrics_plots_and_experiments(smoke):
     done = smoke.run("dvc", "exp", "run", "--set-param", "conf/model/mlp_64.yaml:hidden_layer_sizes=[32]")
     assert trained(done.stdout) == 3
     changed = yaml.safe_load((smoke.folder / "conf/model/mlp_64.yaml").read_text())
-    assert changed == {"hidden_layer_sizes": [32], "activation": "relu"}
+    assert changed == {"hidden_layer_sizes": [32], "activation": "relu", "initialisation": "he"}
     changes = json.loads(smoke.run("dvc", "metrics", "diff", "--json").stdout)
     assert "2-32-1" in json.dumps(changes)
     everything = json.loads(smoke.run("dvc", "metrics", "diff", "--all", "--json").stdout)["reports/metrics.json"]

@@ -23,7 +23,7 @@ def trained(**sections):
     """Return the record of a real training with some other settings than these."""
     config = {
         "data": {"shape": "disk", "radius": 0.8, "n_train": 300, "n_validation": 200, "label_noise": 0.0, "seed": 5},
-        "model": {"hidden_layer_sizes": [16, 8], "activation": "relu"},
+        "model": {"hidden_layer_sizes": [16, 8], "activation": "relu", "initialisation": "he"},
         "optimizer": ADAM,
         "schedule": {"decay": "constant", "warmup_fraction": 0.0, "final_fraction": 1.0},
         "training": {"epochs": 30, "batch_size": None, "dtype": "float32", "replicates": 3, "seed": 0},

@@ -90,10 +90,11 @@ CHOOSING = {"data.shape": ("quarter_circle", "disk", "rings"), "optimizer.name":
 
 
 class Model(Section):
-    """The architecture: the numbers of nodes of the hidden layers, bottom first, and their activation."""
+    """The architecture: numbers of nodes of the hidden layers, bottom first, their activation and initial weights."""
 
     hidden_layer_sizes: Annotated[list[Width], Field(min_length=1, max_length=64)]
     activation: Literal["relu", "leaky_relu", "tanh", "gelu"]
+    initialisation: Literal["he", "glorot"]
 
 
 class OptimizerSection(Section):

@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from circlemlp.core.activations import ACTIVATIONS
 from circlemlp.core.batches import Batches
-from circlemlp.core.initialisation import initialise
+from circlemlp.core.initialisation import INITIALISATIONS, initialise
 from circlemlp.core.loss import LossSum
 from circlemlp.core.network import Network
 from circlemlp.core.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, State
@@ -50,9 +50,10 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
     """A multi-layer perceptron for two classes, trained by backpropagation on the mean log loss.
 
     Parameters and attributes have the names and meanings that they have in ``sklearn.neural_network.MLPClassifier``,
-    with these differences: initial weights are He's; Adam's ``epsilon`` is that of Algorithm 1, added after the bias
-    correction; there is no L2 penalty ``alpha``, no learning-rate schedule, no L-BFGS, no ``sample_weight``, no sparse
-    X and no "identity" or "logistic" activation; a warm start with the same solver also keeps the optimizer's state.
+    with these differences: initial weights are He's unless ``initialisation`` says otherwise; Adam's ``epsilon`` is
+    that of Algorithm 1, added after the bias correction; there is no L2 penalty ``alpha``, no learning-rate schedule,
+    no L-BFGS, no ``sample_weight``, no sparse X and no "identity" or "logistic" activation; a warm start with the same
+    solver also keeps the optimizer's state.
 
     Parameters
     ----------
@@ -60,6 +61,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         The numbers of nodes in the hidden layers, of which there is at least one.
     activation : {"relu", "leaky_relu", "tanh", "gelu"}, default="relu"
         The activation of the hidden layers.
+    initialisation : {"he", "glorot"}, default="he"
+        How initial weights are drawn. "glorot" is scikit-learn's way, and often the better one where there are many
+        features.
     solver : {"adam", "adamw", "sgd"}, default="adam"
         The optimizer.
     batch_size : int or "auto", default="auto"
@@ -148,6 +152,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
+        "initialisation": [StrOptions(set(INITIALISATIONS))],
         "solver": [StrOptions(set(OPTIMIZERS))],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
@@ -172,6 +177,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: str = "relu",
+        initialisation: str = "he",
         *,
         solver: str = "adam",
         batch_size: int | str = "auto",
@@ -194,6 +200,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.initialisation = initialisation
         self.solver = solver
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
@@ -357,7 +364,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
             self.classes_ = classes
             self._seed = _seed(self.random_state)
             self._layout = layout
-            self._parameters = initialise(layout, seed=self._seed, replicates=[0], dtype=X.dtype)
+            self._parameters = initialise(
+                layout, seed=self._seed, replicates=[0], dtype=X.dtype, initialisation=self.initialisation
+            )
             self._shuffling = stream(self._seed, "shuffling", 0)
             self.n_layers_, self.n_outputs_, self.out_activation_ = len(layout.layer_sizes), 1, "logistic"
             self.loss_curve_: list[float] = []

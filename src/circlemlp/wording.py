@@ -7,9 +7,12 @@ NAMES = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 
 
 def architecture(model: Model) -> str:
-    """Return the name a network goes by: ``2-64-32-1``, or ``2-64-32-1 tanh``."""
-    name = "-".join(map(str, Layout.of(model.hidden_layer_sizes).layer_sizes))
-    return name if model.activation == "relu" else f"{name} {model.activation}"
+    """Return the name a network goes by: ``2-64-32-1``, or ``2-64-32-1 tanh``, or ``2-64-32-1 glorot``."""
+    sizes = "-".join(map(str, Layout.of(model.hidden_layer_sizes).layer_sizes))
+    departures = [model.activation] * (model.activation != "relu") + [model.initialisation] * (
+        model.initialisation != "he"
+    )
+    return " ".join([sizes, *departures])
 
 
 def optimizer(config: CellConfig) -> str:

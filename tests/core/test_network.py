@@ -393,6 +393,17 @@ def test_initial_weights_have_the_variances_of_the_derivation():
         assert not matrix[:, -1].any()
 
 
+def test_glorot_s_weights_are_uniform_within_his_bounds():
+    layout = Layout.of([400, 300])
+    drawn = initialise(layout, seed=3, replicates=range(20), dtype="float64", initialisation="glorot")
+    for matrix, (fan_in, fan_out) in zip(layout.matrices(drawn), [(2, 400), (400, 300), (300, 1)], strict=True):
+        weights, bound = matrix[:, :-1], np.sqrt(6 / (fan_in + fan_out))
+        assert np.abs(weights).max() <= bound
+        assert np.abs(weights).max() > 0.99 * bound
+        assert weights.var() == pytest.approx(bound**2 / 3, rel=5 * np.sqrt(0.8 / weights.size))
+        assert not matrix[:, -1].any()
+
+
 def test_initial_weights_are_the_same_bytes_for_ever():
     parameters = initialise(Layout.of([8, 4]), seed=2024, replicates=[0, 3], dtype="float64")
     assert (

@@ -29,7 +29,7 @@ CONFIG = {
         "label_noise": 0.0,
         "seed": 1,
     },
-    "model": {"hidden_layer_sizes": [3], "activation": "relu"},
+    "model": {"hidden_layer_sizes": [3], "activation": "relu", "initialisation": "he"},
     "optimizer": {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "nesterov": False},
     "schedule": {"decay": "constant", "warmup_fraction": 0.0, "final_fraction": 1.0},
     "training": {"epochs": 4, "batch_size": None, "dtype": "float32", "replicates": 2, "seed": 0},
@@ -335,7 +335,7 @@ def test_the_summary_is_that_of_the_last_epoch():
 def test_a_diverged_replicate_makes_a_good_record(tmp_path):
     config = copy.deepcopy(CONFIG) | {"optimizer": CONFIG["optimizer"] | {"learning_rate": 10.0, "momentum": 0.99}}
     config["training"] |= {"epochs": 60}
-    config["model"] = {"hidden_layer_sizes": [64, 32], "activation": "leaky_relu"}
+    config["model"] = CONFIG["model"] | {"hidden_layer_sizes": [64, 32], "activation": "leaky_relu"}
     dataset = sample_dataset(config["data"])
     ingredients = record().ingredients | {"config": config}
     diverged = Record(ingredients, *train(dataset, Recipe.of(config)))

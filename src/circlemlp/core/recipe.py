@@ -38,6 +38,8 @@ class Recipe:
     optimizer : Optimizer
     activation : str
         A key of ``activations.ACTIVATIONS``.
+    initialisation : str
+        A key of ``initialisation.INITIALISATIONS``.
     schedule : Schedule
         It scales the learning rate of the optimizer.
     epochs : int
@@ -57,6 +59,7 @@ class Recipe:
     hidden_layer_sizes: Sequence[int]
     optimizer: Optimizer
     activation: str = "relu"
+    initialisation: str = "he"
     schedule: Schedule = field(default_factory=Schedule)
     epochs: int = 1000
     batch_size: int | None = None

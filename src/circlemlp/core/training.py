@@ -126,7 +126,13 @@ class Trainer:
 
     def __init__(self, dataset: Dataset, recipe: Recipe, replicates: range) -> None:
         layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
-        self.parameters = initialise(layout, seed=recipe.seed, replicates=replicates, dtype=recipe.dtype)
+        self.parameters = initialise(
+            layout,
+            seed=recipe.seed,
+            replicates=replicates,
+            dtype=recipe.dtype,
+            initialisation=recipe.initialisation,
+        )
         self._recipe = recipe
         self._network = Network(layout, self.parameters, recipe.activation)
         self.state = State.of(self.parameters)

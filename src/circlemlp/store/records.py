@@ -52,8 +52,9 @@ class Blas(Section):
 
 
 class Environment(Section):
-    """The numeric environment of a run: what ``numerics.read_back`` returns, ``core.elementary``'s digest, and in
-    float64 the version of the C library.
+    """The numeric environment of a run.
+
+    It is what ``numerics.read_back`` returns, the digest of ``core.elementary``, and the C library's version in float64.
     """
 
     mode: Literal["portable", "native"]
