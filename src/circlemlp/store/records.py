@@ -54,7 +54,7 @@ class Blas(Section):
 class Environment(Section):
     """The numeric environment of a run.
 
-    It is what ``numerics.read_back`` returns, the digest of ``core.elementary``, and the C library's version in float64.
+    It is what ``numerics.read_back`` returns, ``core.elementary``'s digest, and in float64 the C library's version.
     """
 
     mode: Literal["portable", "native"]
