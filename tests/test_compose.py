@@ -1,8 +1,15 @@
-import pytest
+import itertools
+import os
+import re
+import shlex
 
-from circlemlp.run.compose import compose_jobs
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
 from circlemlp.errors import ConfigError
-from conftest import SOURCE
+from circlemlp.run.compose import Composer, compose_jobs
+from conftest import SOURCE, TINY
 
 
 def error_of(*arguments):
@@ -59,9 +66,109 @@ def test_hydra_s_other_ways_to_write_a_sweep(axis):
     assert len(compose_jobs(["-m", axis]).jobs) == 2
 
 
-def test_hydra_s_own_keys_cannot_break_the_check():
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+hydra.callbacks.x._target_=shutil.copy",
+        "hydra.callbacks={x:{_target_:shutil.copy}}",
+        "+hydra.job_logging.handlers.file.filename=/tmp/anywhere",
+        "hydra/job_logging=default",
+        "hydra/hydra_logging=default",
+        "hydra.searchpath=[pkg://somebody]",
+        "+hydra.job.env_set.LD_PRELOAD=x",
+        "hydra.job.env_copy=[HOME]",
+        "hydra.job.chdir=true",
+        "hydra.verbose=true",
+        "+hydra.env.x=1",
+        "hydra.sweeper._target_=somebody.Else",
+        "hydra.sweeper.max_batch_size=2",
+        "hydra.launcher._target_=shutil.copy",
+        "+hydra.launcher.extra={_target_:shutil.copy}",
+        "+hydra.launcher.extra=[{_target_:shutil.copy}]",
+    ],
+)
+@pytest.mark.parametrize("multirun", [(), ("-m",)])
+def test_settings_of_hydra_s_own_that_make_it_do_more_than_launch_are_refused(override, multirun):
+    assert re.match(r"hydra[./][\w.]+[=:]", error_of(*multirun, override))
+
+
+def test_settings_that_a_launcher_needs_are_allowed():
+    assert compose_jobs(
+        [
+            "-m",
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=1",
+            "hydra.sweep.dir=logs/mine",
+            "hydra.sweep.subdir=${hydra.job.override_dirname}",
+            "hydra.run.dir=logs/one",
+            "hydra.output_subdir=null",
+        ]
+    )
+
+
+def test_a_launcher_s_settings_cannot_be_swept():
+    assert error_of("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1,2").startswith("hydra.launcher.n_jobs=1,2:")
+
+
+def test_an_axis_of_no_experiment_is_no_axis():
     assert error_of("-m", "hydra.sweeper.params.model=mlp_64")
-    assert "only the basic sweeper" in error_of("-m", "hydra.sweeper._target_=somebody.Else")
+
+
+@pytest.mark.parametrize("value", ["介绍", "#", "a b]", "it's [", 'say "x" ['])
+def test_a_value_that_hydra_cannot_read_is_answered_with_the_quotes_it_needs(value):
+    remedy = error_of(f"title={value}").rpartition(": ")[2]
+    (job,) = compose_jobs(shlex.split(remedy)).jobs
+    assert job.config.title == value
+
+
+def test_a_value_that_is_not_utf_8_is_named():
+    assert error_of(os.fsdecode(b"title=\xff")) == "title=\\udcff: is not UTF-8 text"
+
+
+def test_a_sweep_without_end_is_refused_at_once():
+    assert "more than 100_000 cells" in error_of("-m", "training.seed=range(1000000000)")
+    assert "more than 100_000 cells" in error_of("-m", "training.seed=range(1000)", "data.seed=range(1000)")
+
+
+def test_references_that_double_again_and_again_are_refused():
+    keys = ["title", "paths.records", "paths.reports", "tracking.database", "tracking.artifacts"]
+    doubled = [f"{key}='${{{other}}}${{{other}}}x'" for key, other in itertools.pairwise(keys)]
+    assert compose_jobs(doubled)
+    many = "".join("${title}" for _ in range(21))
+    assert "more than 20" in error_of(f"paths.records='{many}'")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        TINY,
+        ("model=mlp_64_32", "optimizer=sgd", "optimizer.momentum=0.5", "model.hidden_layer_sizes=[3,4]"),
+        ("experiment=smoke", "training=mini_batch", "data.file='data/a b.npz'", "early_stopping.patience=3"),
+        ("optimizer.learning_rate=1e-5", "title='x, y'", "paths.results=null", "++training.seed=3", "data={seed:4}"),
+    ],
+)
+def test_a_configuration_is_what_hydra_composes(overrides):
+    with initialize_config_dir(str(SOURCE / "conf"), version_base="1.3"):
+        theirs = OmegaConf.to_container(compose("config", list(overrides)))
+        composer = Composer()
+        for _ in range(2):  # the second from what the first left
+            assert OmegaConf.to_container(composer.compose(overrides)) == theirs
+
+
+def test_each_choice_of_groups_is_composed_once():
+    command = compose_jobs(["-m", "model=mlp_64,mlp_128", "optimizer.learning_rate=0.1,0.2,0.3", "training.seed=1,2"])
+    assert len(command.jobs) == 12
+    assert len(command.composer.bases) == 2
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (SOURCE / "conf/experiment").glob("*.yaml")))
+def test_every_shipped_experiment_goes_with_every_launcher(experiment):
+    sizes = {len(compose_jobs(["-m", f"experiment={experiment}", f"hydra/launcher={one}"]).jobs) for one in LAUNCHERS}
+    assert len(sizes) == 1
+    assert compose_jobs([f"experiment={experiment}"]).in_experiment == sizes.pop()
+
+
+LAUNCHERS = ("basic", "joblib", "one_by_one")
 
 
 def test_several_values_need_a_sweep():
@@ -118,16 +225,6 @@ def test_what_cfg_is_to_show_is_checked():
 )
 def test_an_error_names_the_key(typed, says):
     assert error_of("-m", typed).startswith(says)
-
-
-def test_only_an_experiment_as_shipped_exports_its_results():
-    def exports(*arguments):
-        return compose_jobs(["-m", "experiment=smoke", *arguments]).exports
-
-    assert exports("tracking=none", "hydra.launcher.n_jobs=1")
-    assert not exports("training.epochs=5")
-    assert not exports("hydra.sweeper.params.model=mlp_64")
-    assert exports("training.epochs=5", "paths.results=results/mine")
 
 
 def test_a_sweep_is_the_product_of_its_axes():

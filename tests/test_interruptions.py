@@ -15,15 +15,26 @@ SLOW = ("training.epochs=30000", "training.replicates=2", "tracking=none")
 LONG = ("training.epochs=1500", "training.replicates=2", "model=mlp_64", *TINY[:3])
 
 
-def loky_worker(parent):
-    """Return a process that a joblib launcher started to train."""
+def loky_worker(parent, *, training_now=False):
+    """Return a process that a joblib launcher started to train, or one that is busy."""
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
             if f"PPid:\t{parent}\n" in status.read_text():
                 command = (status.parent / "cmdline").read_text()
-                if "loky" in command and "popen_loky" in command:
+                if "popen_loky" in command and not (training_now and is_idle(status.parent)):
                     return int(status.parent.name)
     return None
+
+
+def is_idle(process):
+    """Say whether a process does not compute: one that waits for a lock wakes up now and then."""
+
+    def ticks():
+        return sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
+
+    before = ticks()
+    time.sleep(1)
+    return ticks() - before < os.sysconf("SC_CLK_TCK") / 4
 
 
 def indexed_runs(project):
@@ -77,32 +88,135 @@ def test_of_two_cells_whose_workers_are_killed_only_the_one_that_is_killed_alone
     assert culprit not in tiny.records()
 
 
-def test_a_request_to_end_is_like_ctrl_c(tiny):
-    process = tiny.start("python", "pipelines/train.py", "-m", "hydra/launcher=joblib", "training.seed=1,2,3,4", *LONG)
-    deadline = time.monotonic() + 120
-    while not list((tiny.folder / "runs/.progress").glob("*.json")) and time.monotonic() < deadline:
+def session(process):
+    """Return the processes of a session that are not zombies."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, leader = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(leader) == process.pid and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def wait_until(true, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.terminate()
+
+
+def training(project):
+    return lambda: list((project.folder / "runs/.progress").glob("*.json"))
+
+
+SWEEP = ("python", "pipelines/train.py", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_end_is_like_ctrl_c(tiny, number):
+    process = tiny.start(*SWEEP, "training.seed=1,2,3,4", *LONG)
+    wait_until(training(tiny))
+    process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
     assert "the same command goes on from here" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize("number", ["TERM", "HUP"])
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_request_to_end_counts_where_ctrl_c_is_ignored(tiny, launcher, number):
+    command = (
+        f"{' '.join(SWEEP[:3])} hydra/launcher={launcher} training.seed=1,2,3,4 {' '.join(TINY[:3])} {' '.join(SLOW)}"
+    )
+    script = f"{command} & while ! ls runs/.progress/*.json >&2; do sleep 0.1; done; kill -{number} $!; wait $!"
+    done = tiny.run("sh", "-c", script, code=130)
+    assert "interrupted: 0 of 4 cells are done" in done.stdout
+
+
+@pytest.mark.parametrize(("ignoring", "code"), [((), 130), (("nohup",), 0)])
+def test_a_closed_terminal_is_a_request_to_end_unless_it_is_ignored(tiny, ignoring, code):
+    process = tiny.start(*ignoring, *SWEEP, "training.seed=1,2", *LONG, "tracking=none", start_new_session=True)
+    wait_until(training(tiny))
+    os.killpg(process.pid, signal.SIGHUP)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, out + err
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_ctrl_c_in_the_first_seconds_prints_no_traceback(tiny, launcher):
+    arguments = ("-m", f"hydra/launcher={launcher}", "training.seed=1,2,3", *TINY[:3], *SLOW)
+    for tenths in range(2, 20, 2):
+        process = tiny.start("python", "pipelines/train.py", *arguments, start_new_session=True)
+        time.sleep(tenths / 10)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode in (130, -signal.SIGINT), out + err
+        assert "Traceback" not in out + err
+        assert err.count("\n") <= 1
+
+
+def test_workers_and_the_writer_of_the_index_end_with_a_door_that_is_killed(tiny):
+    arguments = ("training.seed=1,2,3,4", *TINY[:3], *SLOW, "tracking=mlflow")
+    process = tiny.start(*SWEEP, *arguments, start_new_session=True)
+    wait_until(lambda: len(training(tiny)()) == 2)
+    (writer,) = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if is_child(path, process.pid)]
+    assert len(session(process)) >= 3
+    process.kill()
+    process.wait()
+    wait_until(lambda: not session(process), seconds=5)
+    wait_until(lambda: not Path(f"/proc/{writer}").exists(), seconds=20)  # it may be importing MLflow
+    process.communicate()
+    # What they left does not stand in the way.
+    assert tiny.states(tiny.train(*SWEEP[2:], *arguments, "training.epochs=4")) == ["trained"] * 4
+
+
+def is_child(stat, parent):
+    """Say whether a process is a child with a session of its own, as the writer of the index is."""
+    with contextlib.suppress(OSError):
+        state, its_parent, _, leader = stat.read_text().rpartition(")")[2].split()[:4]
+        return int(its_parent) == parent and int(leader) == int(stat.parent.name) and state != "Z"
+    return False
+
+
+def test_a_cell_is_not_called_killed_because_of_one_that_another_door_trains(tiny):
+    slow = (*TINY[:3], *SLOW, "training.epochs=200000")
+    first = tiny.start("python", "pipelines/train.py", "training.seed=1", *slow)
+    wait_until(training(tiny))
+    second = tiny.start(*SWEEP, "training.seed=1,2", *slow)
+    wait_until(lambda: len(training(tiny)()) == 2)
+    os.kill(loky_worker(second.pid, training_now=True), signal.SIGKILL)
+    out, err = second.communicate(timeout=200)
+    assert second.returncode == 0, out + err
+    assert out.count(" trained") == 2
+    assert first.wait(timeout=10) == 0
+    first.communicate()
 
 
 LOSES_THE_INTERRUPT = """
 import os, signal, sys, time
-sys.path.insert(0, "src")
-from circlemlp.run.train_door import guarded, train_door
+sys.path.insert(0, "pipelines")
+import checkout
+from circlemlp.run import train_door
+from circlemlp.run.door import guarded
 
-def launch():
-    print("launched")
-    try:
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):
-            time.sleep(0.01)
-    except KeyboardInterrupt:
-        raise ValueError("something else") from None
+class Losing:
+    def __init__(self, command):
+        pass
 
-sys.exit(guarded(lambda: train_door(sys.argv[1:], launch)))
+    def launch(self, jobs):
+        print("launched")
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            raise ValueError("something else") from None
+
+train_door.Launcher = Losing
+sys.exit(guarded(lambda: train_door.train_door(sys.argv[1:])))
 """
 
 
@@ -127,7 +241,7 @@ def test_ctrl_c_leaves_whole_records_and_the_same_command_goes_on(tiny, launcher
     assert "cells are done; the same command goes on from here" in out
     done = tiny.records()
     assert 2 <= len(done) < 12
-    assert tiny.run("python", "pipelines/verify.py").stdout == f"{len(done)} records checked, 0 damaged\n"
+    assert f"{len(done)} records checked, 0 damaged" in tiny.run("python", "pipelines/verify.py").stdout
     assert indexed_runs(tiny) == {"FINISHED": len(done) * (1 + 2)}
 
     again = tiny.train(*arguments)
@@ -143,5 +257,5 @@ def test_a_damaged_record_that_is_trained_again_is_indexed(tiny):
     (identity,) = tiny.records()
     (tiny.folder / "runs" / identity / "arrays.npz").write_bytes(b"")
     again = tiny.train(*arguments, "tracking=mlflow")
-    assert f"{identity}: the record is damaged; its cell is trained again" in again.stderr
+    assert f"{identity}: arrays.npz is not what was written; its cell is trained again" in again.stderr
     assert indexed_runs(tiny) == {"FINISHED": 1 + 2}

@@ -6,12 +6,18 @@ import os
 import pty
 import re
 import select
-import shutil
+import shlex
 import sqlite3
 import subprocess
+import time
 
 import pytest
 
+from circlemlp.run.cells import Cell
+from circlemlp.run.compose import compose_jobs
+from circlemlp.run.progress import watching
+from circlemlp.store.datafile import generate
+from circlemlp.store.records import Store
 from conftest import SOURCE, TINY
 
 GRID = ("model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01")
@@ -95,8 +101,9 @@ def test_missing_data_is_one_line_that_names_the_remedy(project):
     done = project.train(code=2)
     assert done.stderr == (
         "error: data/quarter_circle.npz: there is no such data file; "
-        "make it with: python pipelines/generate.py data=quarter_circle data.file=data/quarter_circle.npz "
-        "data.n_train=5000 data.n_validation=2000 data.label_noise=0.0 data.seed=2024 data.radius=1.0\n"
+        "make it with: python pipelines/generate.py data=quarter_circle "
+        "data.n_train=5000 data.n_validation=2000 data.label_noise=0.0 data.seed=2024 data.radius=1.0 "
+        "data.file=data/quarter_circle.npz\n"
     )
     assert not (project.folder / "runs").exists()
 
@@ -120,8 +127,8 @@ def test_a_corrupt_data_file_is_one_line(tiny):
 def test_data_of_another_configuration_are_refused_and_the_remedy_works(tiny):
     done = tiny.train("data=rings", *TINY, "data.label_noise=0.1", code=2)
     assert "holds data.label_noise=0.0, the configuration says 0.1" in done.stderr
-    (remedy,) = re.findall(r"make it with: (python .*) \(and", done.stderr)
-    tiny.run(*remedy.split())
+    (remedy,) = re.findall(r"make it with: (python .*)", done.stderr)
+    tiny.run(*shlex.split(remedy))
     assert tiny.states(tiny.train("data=rings", *TINY, "data.label_noise=0.1")) == ["trained"]
 
 
@@ -144,7 +151,7 @@ def test_a_damaged_record_is_named_and_trained_again(tiny):
     (identity,) = tiny.records()
     (tiny.folder / "runs" / identity / "arrays.npz").write_bytes(b"half")
     done = tiny.train("model=mlp_64", *TINY)
-    assert f"runs/{identity}: the record is damaged; its cell is trained again" in done.stderr
+    assert re.search(rf"runs/{identity}: .*; its cell is trained again", done.stderr)
     assert tiny.states(done) == ["trained"]
     assert contents(tiny) == before
 
@@ -185,23 +192,110 @@ def test_a_terminal_shows_progress_and_a_pipe_does_not(tiny):
     assert "left" in text
 
 
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=basic",)])
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (SOURCE / "conf/experiment").glob("*.yaml")))
-def test_every_shipped_experiment_runs_and_reports(project, experiment):
-    small = (f"experiment={experiment}", *TINY)
+def test_every_shipped_experiment_runs_and_reports(project, experiment, launcher):
+    small = (f"experiment={experiment}", *TINY, f"paths.results=results/{experiment}")
     project.run("python", "pipelines/generate.py", *small)
-    left = project.train("-m", *small)
-    assert not (project.folder / f"results/{experiment}").exists()  # it is not the experiment's own grid
-    shutil.rmtree(project.folder / "runs")
-    done = project.train("-m", *small, f"paths.results=results/{experiment}")
-    assert left.stdout.count(" trained") == done.stdout.count(" trained")
-    cells = json.loads((project.folder / f"results/{experiment}/cells.json").read_text())
-    assert len(cells) == len(project.records()) == done.stdout.count(" trained")
+    done = project.train("-m", *small, *launcher)
+    cells = json.loads((project.folder / f"results/{experiment}/cells.json").read_text())["cells"]
+    assert set(cells) == project.records()
+    assert project.states(done) == ["trained"] * len(cells)
     project.run("python", "pipelines/report.py", *small, "paths.reports=reports/here")
-    text = (project.folder / "reports/here/report.md").read_text()
-    assert text.startswith("# ")
-    # The command behind a cell finds that cell.
-    command = cells[0]["command"].split()[2:]
-    assert project.states(project.train(*command, "tracking=none")) == ["found"]
+    assert (project.folder / "reports/here/report.md").read_text().startswith("# ")
+
+
+def test_results_are_written_where_they_are_named_and_nowhere_else(tiny):
+    tiny.train("-m", "experiment=smoke", *TINY)
+    assert not list(tiny.folder.glob("results/*"))
+    tiny.train("-m", "experiment=smoke", *TINY, "model=mlp_64", "paths.results=results/mine")
+    assert len(json.loads((tiny.folder / "results/mine/cells.json").read_text())["cells"]) == 3
+
+
+def test_only_cells_that_are_trained_leave_logs(tiny):
+    tiny.train("-m", "model=mlp_64", "training.seed=1,2", *TINY)
+    overrides = sorted(tiny.folder.glob("logs/sweep/*/*/*/.hydra/overrides.yaml"))
+    assert ["- training.seed=1" in path.read_text() for path in overrides] == [True, False]
+    tiny.train("-m", "model=mlp_64", "training.seed=1,2,3", *TINY)
+    (new,) = set(tiny.folder.glob("logs/sweep/*/*/*/.hydra/overrides.yaml")) - set(overrides)
+    assert "- training.seed=3" in new.read_text()
+    before = sorted(tiny.folder.rglob("logs/**/*"))
+    tiny.train("-m", "model=mlp_64", "training.seed=1,2,3", *TINY)
+    tiny.train("model=mlp_64", "training.seed=1", *TINY)
+    assert sorted(tiny.folder.rglob("logs/**/*")) == before
+
+
+@pytest.mark.parametrize("pipe", ["|", "2>&1 |"])
+def test_a_reader_that_leaves_makes_no_cell_fail(tiny, pipe):
+    command = f"python pipelines/train.py -m {' '.join(TINY)} training.seed=1,2 {pipe} head -1; echo ${{PIPESTATUS[0]}}"
+    done = tiny.run("bash", "-c", command)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""
+    nobody = tiny.run("bash", "-c", f"python pipelines/train.py {' '.join(TINY)} {pipe} true; echo ${{PIPESTATUS[0]}}")
+    assert (nobody.stdout, nobody.stderr) == ("0\n", "")
+
+
+def test_one_cell_of_an_experiment_says_that_it_is_one_and_how_to_train_all(tiny):
+    done = tiny.train("experiment=smoke", *TINY)
+    assert "the experiment is a sweep of 6 cells, and this trains one: all of them with python" in done.stderr
+    whole = tiny.run(*shlex.split(done.stderr.rpartition(" with ")[2]))
+    assert sorted(tiny.states(whole)) == ["found"] + ["trained"] * 5
+
+
+@pytest.mark.parametrize(
+    "start", [("python", "-m", "pipelines.train"), ("env", "PYTHONSAFEPATH=1", "python", "pipelines/train.py")]
+)
+def test_the_door_may_be_started_in_any_way(tiny, start):
+    arguments = ("-m", "hydra/launcher=joblib", "training.seed=1,2", *TINY)
+    assert tiny.states(tiny.run(*start, *arguments)) == ["trained"] * 2
+
+
+def test_a_umask_is_honoured(tiny):
+    tiny.run("sh", "-c", f"umask 077; exec python pipelines/train.py -m training.seed=1,2 {' '.join(TINY)}")
+    for folder in ("runs", "logs"):
+        for path in [tiny.folder / folder, *(tiny.folder / folder).rglob("*")]:
+            mode = path.stat().st_mode
+            assert not mode & 0o077, path
+            assert path.is_dir() or not mode & 0o100, path
+
+
+def test_a_disk_that_takes_no_more_is_said_once(tiny):
+    limited = ("bash", "-c", 'ulimit -f 20; exec python pipelines/train.py "$@"', "bash")  # kilobytes
+    arguments = ("-m", "hydra/launcher=joblib", "model.hidden_layer_sizes=[64,64]", "training.seed=1,2,3", *TINY)
+    done = tiny.run(*limited, *arguments, code=1)
+    assert "3 cells failed: runs: cannot be written (File too large)\n3 of 3 cells have no record" in done.stdout
+    assert (done.stdout + done.stderr).count("File too large") == 1
+    assert done.stderr == ""
+
+
+def test_a_launcher_that_cannot_start_is_told_with_a_remedy_that_works(tiny):
+    arguments = ("-m", "hydra/launcher=joblib", "hydra.launcher.pre_dispatch=nonsense", "training.seed=1,2", *TINY)
+    done = tiny.train(*arguments, code=1)
+    assert "the launcher failed: " in done.stderr
+    assert "2 of 2 cells were not trained, because the launcher failed; hydra/launcher=basic trains them" in done.stdout
+    assert tiny.states(tiny.train("-m", "hydra/launcher=basic", "training.seed=1,2", *TINY)) == ["trained"] * 2
+
+
+def test_a_cell_that_another_door_trains_is_waited_for(tiny):
+    slow = (*TINY, "training.epochs=60000")
+    first = tiny.start("python", "pipelines/train.py", "training.seed=1", *slow)
+    while not list((tiny.folder / "runs/.progress").glob("*.json")):
+        assert first.poll() is None
+        time.sleep(0.02)
+    second = tiny.train("-m", "hydra/launcher=joblib", "training.seed=1,2", *slow)
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 0, out + err
+    assert tiny.states(second) == ["trained"] * 2
+    assert "waiting for runs/.locks/" in second.stderr
+    assert len(tiny.records()) == 2
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_says_how_far_it_is(tmp_path, capsys):
+    (job,) = compose_jobs(TINY).jobs
+    cell = Cell(job.config, generate(job.config.data), {})
+    with watching(Store(tmp_path), [cell], seconds_between_lines=0.05):
+        time.sleep(0.2)
+    assert capsys.readouterr().err.startswith("0 of 1 cells, 0 running after 0 s\n")
 
 
 def test_the_homework_prints_a_line_every_250_epochs(project):
@@ -258,6 +352,28 @@ def test_a_broken_file_of_conf_is_one_line(project, content):
     done = project.train(code=2)
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_file_of_conf_makes_hydra_do_is_refused(project):
+    project.edit(
+        "conf/config.yaml", "title:", "hydra:\n  callbacks:\n    x: {_target_: shutil.rmtree, path: data}\ntitle:"
+    )
+    done = project.train(code=2)
+    assert (
+        done.stderr
+        == "error: hydra.callbacks.x._target_=shutil.rmtree: this setting of Hydra's cannot be changed here\n"
+    )
+
+
+def test_a_file_of_conf_that_grows_when_it_is_read_is_refused_at_once(project):
+    levels = "\n".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]" for n in range(1, 12))
+    (project.folder / "conf/model/mlp_64.yaml").write_text(f"x0: &x0 [1]\n{levels}\n")
+    done = project.run("python", "pipelines/train.py", code=2, timeout=20)
+    assert done.stderr.startswith("error: conf/model/mlp_64.yaml: has YAML aliases")
+    (project.folder / "conf/model/mlp_64.yaml").unlink()
+    os.mkfifo(project.folder / "conf/model/mlp_64.yaml")
+    done = project.run("python", "pipelines/train.py", code=2, timeout=20)
+    assert done.stderr == "error: conf/model/mlp_64.yaml: mlp_64.yaml is not a regular file\n"
 
 
 def test_hydra_s_own_answers_still_work(project):

@@ -204,7 +204,8 @@ def _parse(text: str) -> Override:
     hydra_ = GlobalHydra.instance()
     try:
         # The loader is there to expand globs; in a worker there are none any more.
-        return OverridesParser.create(hydra_.config_loader() if hydra_.is_initialized() else None).parse_override(text)
+        loader = hydra_.config_loader() if hydra_.is_initialized() else None
+        (override,) = OverridesParser.create(loader).parse_overrides([text])
     except HydraException:
         key, equals, value = text.partition("=")
         if not equals:
@@ -212,6 +213,7 @@ def _parse(text: str) -> Override:
         quote = "'" if '"' in value else '"'
         quoted = shlex.quote(f"{key}={quote}{value}{quote}")
         raise ConfigError(f"{text}: Hydra needs quotes around special characters: {quoted}") from None
+    return override
 
 
 @cache

@@ -64,7 +64,9 @@ def _work(cell: Cell) -> float:
 
 
 @contextlib.contextmanager
-def watching(store: Store, cells: Sequence[Cell]) -> Iterator[None]:
+def watching(
+    store: Store, cells: Sequence[Cell], seconds_between_lines: float = SECONDS_BETWEEN_LINES
+) -> Iterator[None]:
     """Show cells done, running and failed until the block ends."""
     watch = Watch(store, cells)
     if not sys.stderr.isatty():
@@ -73,7 +75,7 @@ def watching(store: Store, cells: Sequence[Cell]) -> Iterator[None]:
         def say() -> None:
             print(f"{watch.look()[1]} after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
-        with _every(SECONDS_BETWEEN_LINES, say):
+        with _every(seconds_between_lines, say):
             yield
         return
     with Progress(
