@@ -62,7 +62,7 @@ def main() -> int:
         print("".join(f"{line}\n" for line in lines), end="")
     print(
         f"{counts['checked']} records checked, {counts['damaged']} damaged; "
-        f"the last validation losses and accuracies of {counts['computed again']} were computed again"
+        f"the last losses, accuracies and true errors of {counts['computed again']} were computed again"
     )
     if counts["of other code"]:
         print(

@@ -63,6 +63,7 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **
         },
         parameters=initialise(Layout.of(hidden), seed=0, replicates=range(len(losses)), dtype="float32"),
         history=history,
+        true_error=np.array([np.nan if loss is None else loss / 10 for loss in losses]),
         volatile=Volatile(**volatile),
     )
 

@@ -58,7 +58,7 @@ def test_it_says_what_was_run_and_what_came_out(tmp_path):
     assert "The lowest mean validation loss is that of **2-6-3-1** at learning rate 0.03: 0.2500" in text
     assert "The best learning rate of 2-4-1, 0.1, is the highest of the grid: a better one may lie beyond it." in text
     assert "1 of 15 networks diverged." in text
-    assert "| 2-6-3-1 | 43 | 0.1 | 0.9700 ± 0.0000 | 0.2050 ± 0.0635 | 1 of 3 |" in text
+    assert "| 2-6-3-1 | 43 | 0.1 | 0.0205 ± 0.0064 | 0.9700 ± 0.0000 | 0.2050 ± 0.0635 | 1 of 3 |" in text
 
 
 @pytest.mark.parametrize(
@@ -240,6 +240,7 @@ CONFIGS = st.fixed_dictionaries(
             {
                 "hidden_layer_sizes": st.sampled_from([[64], [128, 64]]) | st.lists(st.integers(1, 65_536), min_size=1),
                 "activation": st.sampled_from(["relu", "leaky_relu", "tanh", "gelu"]),
+                "initialisation": st.sampled_from(["he", "glorot"]),
             }
         ),
         "optimizer": st.fixed_dictionaries({"name": st.just("adam"), **adaptive})

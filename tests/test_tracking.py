@@ -1,3 +1,4 @@
+import copy
 import os
 import shutil
 import signal
@@ -84,7 +85,9 @@ def test_curves_are_thinned_and_nothing_that_is_not_finite_is_logged(place):
 
 def test_a_cell_that_diverged_altogether_is_indexed_without_a_warning(place):
     _, tracking = place
-    record = replace(GRID[2], parameters=np.full_like(GRID[2].parameters, 3e38))
+    record = copy.deepcopy(
+        replace(GRID[2], parameters=np.full_like(GRID[2].parameters, 3e38), true_error=np.full(3, np.nan))
+    )
     record.history.diverged_at[:] = 3
     for curve in record.history.curves:
         curve[:, 3:] = np.nan

@@ -11,6 +11,7 @@ from circlemlp.config import CellConfig
 from circlemlp.core.data import sample_dataset
 from circlemlp.core.recipe import Recipe
 from circlemlp.core.training import train
+from circlemlp.core.true_error import true_errors
 from circlemlp.report.recompute import disagreements
 from circlemlp.store.records import Record, Store
 from conftest import TINY
@@ -35,7 +36,9 @@ def trained(**sections):
     dataset = sample_dataset(config["data"])
     parameters, history = train(dataset, Recipe.of(config), lambda _: None)
     ingredients = {**GRID[0].ingredients, "config": config, "data": dataset.digest()}
-    record = Record(ingredients, parameters, history)
+    record = Record(
+        ingredients, parameters, history, true_errors(ingredients["config"], parameters, history.diverged_at)
+    )
     record.check()
     return record
 
@@ -122,7 +125,7 @@ def verify(project, code=0):
 def test_the_program_finds_forgeries_and_counts_apart_what_it_cannot_compute_again(tiny):
     tiny.train("-m", "model=mlp_64", "optimizer.learning_rate=0.1,0.01", *TINY, "paths.results=results/mine")
     store, exported = (Store(tiny.folder / name) for name in ("runs", "results/mine/records"))
-    good = "4 records checked, 0 damaged; the last validation losses and accuracies of 4 were computed again"
+    good = "4 records checked, 0 damaged; the last losses, accuracies and true errors of 4 were computed again"
     assert verify(tiny) == [good]
 
     first, second = (store.load(identity) for identity in store.identities())
@@ -136,7 +139,7 @@ def test_the_program_finds_forgeries_and_counts_apart_what_it_cannot_compute_aga
 
     replace(exported, dataclasses.replace(second, parameters=second.parameters[::-1].copy()))
     line, total = verify(tiny, code=1)
-    assert line.startswith(f"results/mine/records/{second.identity}: replicate 0 has validation loss ")
+    assert line.startswith(f"results/mine/records/{second.identity}: replicate 0 has ")
     replace(exported, second)
     shutil.rmtree(tiny.folder / "results/mine")
 
@@ -144,7 +147,7 @@ def test_the_program_finds_forgeries_and_counts_apart_what_it_cannot_compute_aga
     manifest = store.path(second.identity) / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 1}))
     assert verify(tiny) == [
-        "2 records checked, 0 damaged; the last validation losses and accuracies of 1 were computed again",
+        "2 records checked, 0 damaged; the last losses, accuracies and true errors of 1 were computed again",
         "of another version of the core, so that their numbers were not computed again: 1",
         "of another format, which this version does not read: 1",
     ]

@@ -14,7 +14,7 @@ from circlemlp.core.optimizers import Adam
 from circlemlp.core.parameters import Layout
 from circlemlp.core.recipe import Recipe
 from circlemlp.core.training import train
-from circlemlp.core.true_error import decide, true_error
+from circlemlp.core.true_error import decide, true_error, true_errors
 
 QUARTER, DISK, RING = Boundary(0.0, 1.0, 0.0, 1.0), Boundary(-1.0, 1.0, 0.0, 0.8), Boundary(-1.0, 1.0, 0.4, 0.9)
 BOUNDARIES = (QUARTER, DISK, RING)
@@ -129,9 +129,22 @@ def test_no_boundary_of_k_segments_is_better_than_k_segments_can_be(hidden):
     assert true_error(QUARTER, layout, parameters, "relu") >= (math.pi / 2) ** 3 / 32 / (segments + 2) ** 2
 
 
-def test_a_network_that_diverged_has_no_error():
-    layout = Layout.of((3,))
-    assert math.isnan(true_error(QUARTER, layout, np.full(layout.n_parameters, np.nan, np.float32), "relu"))
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+def test_a_network_whose_scores_are_not_finite_has_no_error(activation, value):
+    layout = Layout.of((3, 3))
+    assert math.isnan(true_error(QUARTER, layout, np.full(layout.n_parameters, value), activation))
+
+
+def test_a_replicate_that_diverged_has_no_error():
+    config = {
+        "data": {"shape": "disk", "radius": 0.8, "n_train": 5, "n_validation": 5, "label_noise": 0.0, "seed": 0},
+        "model": {"hidden_layer_sizes": [3], "activation": "relu", "initialisation": "he"},
+    }
+    parameters = np.ones((2, Layout.of((3,)).n_parameters), np.float32)
+    errors = true_errors(config, parameters, np.array([4, -1]))
+    assert math.isnan(errors[0])
+    assert errors[1] == true_error(DISK, Layout.of((3,)), parameters[1], "relu")
 
 
 def test_a_boundary_that_would_need_too_many_boxes_is_given_up(monkeypatch):

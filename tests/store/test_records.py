@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from circlemlp.core.data import sample_dataset
 from circlemlp.core.recipe import Recipe
 from circlemlp.core.training import History, train
+from circlemlp.core.true_error import true_errors
 from circlemlp.errors import UserError
 from circlemlp.store.identity import canonical, sha256
 from circlemlp.store.npz import pack
@@ -52,7 +53,12 @@ def trained(seed, learning_rate):
     config["optimizer"]["learning_rate"] = learning_rate
     dataset = sample_dataset(config["data"])
     ingredients = {"config": config, "data": dataset.digest(), "code": "c" * 64, "numerics": NUMERICS}
-    return Record(ingredients, *train(dataset, Recipe.of(config)))
+    return completed(ingredients, dataset)
+
+
+def completed(ingredients, dataset):
+    parameters, history = train(dataset, Recipe.of(ingredients["config"]))
+    return Record(ingredients, parameters, history, true_errors(ingredients["config"], parameters, history.diverged_at))
 
 
 def record(seed=0, learning_rate=0.1, **volatile):
@@ -216,6 +222,7 @@ ARRAYS = {
     "a divergence without a sign of it": array("diverged_at", 0, 3),
     "a divergence after the end": array("diverged_at", 0, 9),
     "a stop without a rule": array("stopped_at", 1, 2),
+    "a true error above 1": array("true_error", 0, 1.5),
     "other replicates": {"parameters": record().parameters[:1]},
     "another type": {"parameters": record().parameters.astype(np.float64)},
     "another number of epochs": {"training_loss": np.zeros((2, 4))},
@@ -338,7 +345,7 @@ def test_a_diverged_replicate_makes_a_good_record(tmp_path):
     config["model"] = CONFIG["model"] | {"hidden_layer_sizes": [64, 32], "activation": "leaky_relu"}
     dataset = sample_dataset(config["data"])
     ingredients = record().ingredients | {"config": config}
-    diverged = Record(ingredients, *train(dataset, Recipe.of(config)))
+    diverged = completed(ingredients, dataset)
     assert (diverged.history.diverged_at > 0).all()
     Store(tmp_path).save(diverged)
     assert Store(tmp_path).load(diverged.identity).summary == diverged.summary

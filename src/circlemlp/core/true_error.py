@@ -12,9 +12,9 @@ the square; there, the affine function answers.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from circlemlp.core import geometry
 from circlemlp.core.activations import Gelu, LeakyRelu
 from circlemlp.core.data import Boundary
 from circlemlp.core.geometry import Points
+from circlemlp.core.network import arithmetic
 from circlemlp.core.parameters import Floats, Layout
 
 TOLERANCE = 1e-6
@@ -66,6 +67,32 @@ class Decision:
             self.segments.append(segment)
 
 
+def true_errors(config: Mapping[str, Any], parameters: Floats, diverged_at: NDArray[np.int64]) -> Points:
+    """Return the true error of each replicate of a cell.
+
+    Parameters
+    ----------
+    config : mapping
+        The configuration that is hashed into the identity of a run.
+    parameters : ndarray of shape (replicates, n_parameters)
+    diverged_at : ndarray of shape (replicates,)
+        As in ``training.History``. A replicate that diverged has no true error.
+
+    Returns
+    -------
+    ndarray of shape (replicates,), float64
+        NaN where there is none, as ``true_error`` says.
+    """
+    boundary, model = Boundary.of(config["data"]), config["model"]
+    layout = Layout.of(model["hidden_layer_sizes"])
+    return np.array(
+        [
+            true_error(boundary, layout, network, model["activation"]) if epoch < 0 else math.nan
+            for network, epoch in zip(parameters, diverged_at, strict=True)
+        ]
+    )
+
+
 def true_error(boundary: Boundary, layout: Layout, parameters: Floats, activation: str) -> float:
     """Return the true error of one network, in real arithmetic.
 
@@ -83,14 +110,15 @@ def true_error(boundary: Boundary, layout: Layout, parameters: Floats, activatio
     -------
     float
         In [0, 1]. It is exact to rounding if the network is piecewise linear, else to ``TOLERANCE``. NaN if a
-        parameter is not finite, or if too many boxes would be needed.
+        parameter is not finite, or so large that a score is not, or if too many boxes would be needed.
 
     Raises
     ------
     ArithmeticError
         If the areas of the parts do not add up to those of the square and the ring.
     """
-    decision = decide(boundary, layout, parameters, activation) if np.isfinite(parameters).all() else None
+    with arithmetic():
+        decision = decide(boundary, layout, parameters, activation)
     if decision is None:
         return math.nan
 
@@ -110,7 +138,7 @@ def true_error(boundary: Boundary, layout: Layout, parameters: Floats, activatio
 
 
 def decide(boundary: Boundary, layout: Layout, parameters: Floats, activation: str) -> Decision | None:
-    """Return how a network divides the square, with the arguments of ``true_error``; None for too many boxes."""
+    """Return how a network divides the square, with the arguments of ``true_error``; None where that gives NaN."""
     layers = [Layer(matrix[:-1].T.copy(), matrix[-1]) for matrix in layout.matrices(parameters.astype(np.float64))]
     if activation in SMOOTH:
         return _decide_by_boxes(boundary, layers, *SMOOTH[activation])
@@ -142,13 +170,15 @@ Signs = list[NDArray[np.int8]]
 """Of each hidden layer, shape (fan_out,): 1 or -1 where the sign of a node's score is known in a polygon, else 0."""
 
 
-def _decide_by_cuts(boundary: Boundary, layers: list[Layer], slope: float) -> Decision:
+def _decide_by_cuts(boundary: Boundary, layers: list[Layer], slope: float) -> Decision | None:
     decision = Decision([], [], [])
     nothing_known = [np.zeros(len(layer.biases), np.int8) for layer in layers[:-1]]
     left = [(geometry.square(boundary.low, boundary.high), nothing_known)]
     while left:
         corners, known = left.pop()
         logits, lowest, highest, known, opened = _propagate(layers, slope, corners, known)
+        if not math.isfinite(highest - lowest):
+            return None
         if lowest > 0:
             decision.ones.append(corners)
         elif highest <= 0:
@@ -237,6 +267,8 @@ def _decide_by_boxes(
         bounds = (_affine_bounds(layers, function, curvature, group, half) for group in groups)
         logits, slopes, distance = (np.concatenate(arrays) for arrays in zip(*bounds, strict=True))
         reach = np.abs(slopes).sum(axis=1) + distance
+        if not np.isfinite(logits - reach).all():
+            return None
         one, zero = logits > reach, logits <= -reach
         decision.ones += list(centers[one][:, np.newaxis] + half * corners)
         decision.zeros += list(centers[zero][:, np.newaxis] + half * corners)

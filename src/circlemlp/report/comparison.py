@@ -26,6 +26,7 @@ class CellResult:
     hidden_layer_sizes: tuple[int, ...]
     learning_rate: float
     parameters: int
+    true_error: Interval
     accuracy: Interval
     loss: Interval
     replicates: int
@@ -125,6 +126,7 @@ def _cell(record: Record) -> CellResult:
         hidden_layer_sizes=tuple(config.model.hidden_layer_sizes),
         learning_rate=config.optimizer.learning_rate,
         parameters=summary.n_parameters,
+        true_error=interval(summary.true_error),
         accuracy=interval(summary.validation_accuracy),
         loss=interval(summary.validation_loss),
         replicates=config.training.replicates,

@@ -9,11 +9,15 @@ import numpy as np
 from circlemlp.core.data import Dataset, sample_dataset
 from circlemlp.core.network import Network
 from circlemlp.core.parameters import Layout
+from circlemlp.core.true_error import true_errors
 from circlemlp.store.identity import canonical
 from circlemlp.store.records import Record
 
 TOLERANCE = 1e-4
 """Of a loss, and of the largest logit: it is a hundred times what rounding to float32 was seen to do."""
+
+ERROR_TOLERANCE = 1e-9
+"""Of a true error: a million times what other kernels can change in one that is exact."""
 
 
 def disagreements(record: Record) -> Iterator[str]:
@@ -27,6 +31,14 @@ def disagreements(record: Record) -> Iterator[str]:
     if digest != record.ingredients["data"]:
         yield "its configuration draws other points than it says"
         return
+    errors = true_errors(record.ingredients["config"], record.parameters, history.diverged_at)
+    for replicate in np.flatnonzero(
+        ~np.isclose(errors, record.true_error, rtol=0, atol=ERROR_TOLERANCE, equal_nan=True)
+    ):
+        yield (
+            f"replicate {replicate} has true error {record.true_error[replicate]:.6g}; "
+            f"its parameters give {errors[replicate]:.6g}"
+        )
     layout, labels = Layout.of(config.model.hidden_layer_sizes), dataset.y_validation == 1
     for replicate in np.flatnonzero(history.diverged_at < 0):
         parameters = record.parameters[replicate : replicate + 1].astype(np.float64)

@@ -97,7 +97,8 @@ def report(
     yield Heading("Each architecture at its best learning rate")
     yield (
         "The best learning rate is the one with the lowest mean validation loss; a cell with a diverged replicate "
-        "cannot be best. " + interval_note(comparison)
+        "cannot be best. The true error is the area where the network answers wrongly, as a share of the square; it is "
+        "computed from the parameters, not from samples, and flipped labels do not count. " + interval_note(comparison)
     )
     yield best_table(comparison.best)
     yield Heading("Learning rates")
@@ -227,14 +228,15 @@ def _above_threshold(best: Sequence[BestRate]) -> str:
 def best_table(best: Sequence[BestRate]) -> Table:
     """Return a line for each architecture."""
     rows = [[one.cell.architecture, str(one.cell.parameters), *_best_cells(one)] for one in best]
-    return Table(["architecture", "parameters", "best learning rate", "validation accuracy", "validation loss"], rows)
+    head = ["architecture", "parameters", "best learning rate", "true error", "validation accuracy", "validation loss"]
+    return Table(head, rows)
 
 
 def _best_cells(one: BestRate) -> list[str]:
     if not one.exists:
-        return ["none: a replicate diverged at every rate", "", ""]
+        return ["none: a replicate diverged at every rate", "", "", ""]
     rate = f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else "")
-    return [rate, _interval(one.cell.accuracy), _interval(one.cell.loss)]
+    return [rate, *(_interval(value) for value in (one.cell.true_error, one.cell.accuracy, one.cell.loss))]
 
 
 def cells_table(cells: Sequence[CellResult]) -> Table:
@@ -244,14 +246,15 @@ def cells_table(cells: Sequence[CellResult]) -> Table:
             cell.architecture,
             str(cell.parameters),
             f"{cell.learning_rate:g}",
+            _interval(cell.true_error),
             _interval(cell.accuracy),
             _interval(cell.loss),
             f"{cell.diverged} of {cell.replicates}",
         ]
         for cell in cells
     ]
-    head = ["architecture", "parameters", "learning rate", "validation accuracy", "validation loss", "diverged"]
-    return Table(head, rows)
+    scores = ["true error", "validation accuracy", "validation loss"]
+    return Table(["architecture", "parameters", "learning rate", *scores, "diverged"], rows)
 
 
 def differences(comparison: Comparison) -> list[Block]:
@@ -318,6 +321,7 @@ def metrics(comparison: Comparison) -> dict[str, Any]:
     def numbers(one: BestRate) -> dict[str, float | None]:
         return {
             "best_learning_rate": one.cell.learning_rate if one.exists else None,
+            "true_error": one.cell.true_error.mean if one.exists and one.cell.true_error.n else None,
             "validation_accuracy": one.cell.accuracy.mean if one.exists else None,
             "validation_loss": one.cell.loss.mean if one.exists else None,
         }

@@ -19,6 +19,7 @@ from circlemlp.core.data import Dataset
 from circlemlp.core.elementary import elementary_digest
 from circlemlp.core.recipe import Recipe
 from circlemlp.core.training import train
+from circlemlp.core.true_error import true_errors
 from circlemlp.errors import UserError
 from circlemlp.project import git_state
 from circlemlp.store.datafile import read_dataset
@@ -93,13 +94,14 @@ def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
     parameters, history = train(cell.dataset, recipe, lambda done: progress(done, total))
     if cell.dataset.digest() != cell.ingredients["data"]:  # it is read from its file all the while
         raise UserError(f"{cell.config.data.file}: changed while the cell was being trained")
+    true_error = true_errors(cell.ingredients["config"], parameters, history.diverged_at)
     volatile = Volatile(
         started_at=started.isoformat(timespec="seconds"),
         wall_seconds=round(time.perf_counter() - wall, 3),
         cpu_seconds=round(time.process_time() - cpu, 3),
         **execution,
     )
-    return Record(cell.ingredients, parameters, history, volatile)
+    return Record(cell.ingredients, parameters, history, true_error, volatile)
 
 
 @cache

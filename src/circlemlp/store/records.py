@@ -98,6 +98,8 @@ class Summary:
         Of one network.
     training_loss, validation_loss, validation_accuracy : list of float or None
         After the last epoch.
+    true_error : list of float or None
+        None also where it could not be computed.
     diverged_at, stopped_at : list of int or None
         Epochs, as in ``History``.
     """
@@ -106,6 +108,7 @@ class Summary:
     training_loss: list[float | None]
     validation_loss: list[float | None]
     validation_accuracy: list[float | None]
+    true_error: list[float | None]
     diverged_at: list[int | None]
     stopped_at: list[int | None]
 
@@ -120,12 +123,15 @@ class Record:
         What decided the result, as plain values; its digest is the identity.
     parameters : ndarray of shape (replicates, n_parameters)
     history : History
+    true_error : ndarray of shape (replicates,), float64
+        As ``core.true_error`` computes it.
     volatile : Volatile
     """
 
     ingredients: dict[str, Any]
     parameters: NDArray[Any]
     history: History
+    true_error: NDArray[np.float64]
     volatile: Volatile = field(default_factory=Volatile, compare=False)
 
     @cached_property
@@ -156,6 +162,7 @@ class Record:
 
         return Summary(
             n_parameters=self.parameters.shape[1],
+            true_error=[float(error) if np.isfinite(error) else None for error in self.true_error],
             diverged_at=epochs(self.history.diverged_at),
             stopped_at=epochs(self.history.stopped_at),
             **self.history.final(),
@@ -164,7 +171,7 @@ class Record:
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays, as they are stored."""
-        return {"parameters": self.parameters, **vars(self.history)}
+        return {"parameters": self.parameters, "true_error": self.true_error, **vars(self.history)}
 
     def check(self) -> None:
         """Check that a training with this configuration can have given this.
@@ -184,6 +191,11 @@ class Record:
         _check_history(history, config)
         if not np.isfinite(self.parameters[history.diverged_at < 0]).all():
             raise ValueError("the parameters of a replicate that did not diverge are not finite")
+        known = np.isfinite(self.true_error)
+        if (known & (history.diverged_at >= 0)).any() or not ((self.true_error >= 0) & (self.true_error <= 1))[
+            known
+        ].all():
+            raise ValueError("a true error is no share of the square")
 
 
 def _expected_arrays(config: CellConfig) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -194,6 +206,7 @@ def _expected_arrays(config: CellConfig) -> dict[str, tuple[tuple[int, ...], np.
     n_parameters = Layout.of(config.model.hidden_layer_sizes).n_parameters
     return {
         "parameters": ((training.replicates, n_parameters), np.dtype(training.dtype)),
+        "true_error": ((training.replicates,), np.dtype(np.float64)),
         **dict.fromkeys(("training_loss", "validation_loss", "validation_accuracy"), curve),
         **dict.fromkeys(("diverged_at", "stopped_at"), epochs),
     }
@@ -379,6 +392,6 @@ def _read(folder: Path) -> Record:
     arrays = unpack(packed)
     if arrays.keys() != expected.keys():
         raise ValueError(f"{ARRAYS} has other arrays than a record's")
-    return Record(
-        ingredients, arrays.pop("parameters"), History(**arrays), Volatile.model_validate(manifest.get("volatile", {}))
-    )
+    parameters, true_error = arrays.pop("parameters"), arrays.pop("true_error")
+    volatile = Volatile.model_validate(manifest.get("volatile", {}))
+    return Record(ingredients, parameters, History(**arrays), true_error, volatile)

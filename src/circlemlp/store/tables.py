@@ -24,6 +24,7 @@ def replicate_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
                 **_labels(record),
                 "parameters": summary.n_parameters,
                 "replicate": replicate,
+                "true_error": summary.true_error[replicate],
                 **{name: getattr(summary, name)[replicate] for name in (*CURVES, "diverged_at", "stopped_at")},
             }
 

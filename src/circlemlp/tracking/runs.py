@@ -39,7 +39,7 @@ class Run:
         run = cls._for(record, "cell", _cell_name(record.config), curves, points)
         diverged = sum(epoch is not None for epoch in record.summary.diverged_at)
         run.metrics.append(("diverged_replicates", float(diverged), 0))
-        for name in CURVES:
+        for name in ("true_error", *CURVES):
             values = [value for value in getattr(record.summary, name) if value is not None]
             if values:
                 run.metrics += [(f"{name}_min", min(values), 0), (f"{name}_max", max(values), 0)]
@@ -52,6 +52,9 @@ class Run:
         name = f"replicate {replicate} of {_cell_name(record.config)}"
         run = cls._for(record, "replicate", name, curves, points)
         run.parameters["replicate"] = replicate
+        true_error = record.summary.true_error[replicate]
+        if true_error is not None:
+            run.metrics.append(("true_error", true_error, 0))
         for what in ("diverged_at", "stopped_at"):
             epoch = getattr(record.summary, what)[replicate]
             if epoch is not None:
