@@ -3,7 +3,6 @@
 import contextlib
 import io
 import multiprocessing
-import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -124,24 +123,28 @@ def interruptible() -> Iterator[threading.Event]:
         raise KeyboardInterrupt
 
     def pass_on() -> None:
-        while not over.is_set():
-            if signal.sigtimedwait(from_terminal, SECONDS_BETWEEN_LOOKS):
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        while True:
+            signal.sigwait(from_terminal)
+            if over.is_set():
+                return
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     waiter = threading.Thread(target=pass_on, daemon=True)
     before = signal.signal(signal.SIGTERM, end)
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pthread_sigmask(signal.SIG_BLOCK, from_terminal)
-            multiprocessing.resource_tracker.ensure_running()  # it unblocks SIGINT when it is started
+        if from_terminal:
             signal.pthread_sigmask(signal.SIG_BLOCK, from_terminal)
             waiter.start()
-            yield interrupted
+        yield interrupted
+    except KeyboardInterrupt:
+        interrupted.set()
     finally:
         over.set()
         signal.signal(signal.SIGTERM, before)
-        waiter.join()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, from_terminal)
+        if waiter.ident:
+            signal.pthread_kill(waiter.ident, min(from_terminal))
+            waiter.join()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, from_terminal)
 
 
 @cache

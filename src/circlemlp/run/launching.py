@@ -6,9 +6,11 @@ here hands over what the door composed and checked.
 """
 
 import contextlib
+import signal
 import sys
 from collections.abc import Sequence
 from functools import cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,10 @@ class Launcher:
             self._settings.hydra[kind].dir = str(self._settings.hydra[kind].dir)
         self._context = HydraContext(config_loader=_Composed(command.composer), callbacks=_NoCallbacks())
         self._launched = 0
+        if command.multirun:  # before any worker, because it unblocks SIGINT when it is started, see interruptible()
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def launch(self, jobs: Sequence[Job]) -> None:
         """Run jobs, each of which leaves a record or a note of what failed.
