@@ -194,6 +194,7 @@ class Server:
         subprocess.run([*python, str(folder / "pipelines/generate.py"), *settings], check=True, capture_output=True)
         self._process = subprocess.Popen(
             [*python, "-c", SERVER, str(folder), str(folder), *settings],
+            cwd=folder,  # where changed paths lead
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

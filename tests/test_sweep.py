@@ -355,9 +355,7 @@ def test_a_broken_file_of_conf_is_one_line(project, content):
 
 
 def test_what_a_file_of_conf_makes_hydra_do_is_refused(project):
-    project.edit(
-        "conf/config.yaml", "title:", "hydra:\n  callbacks:\n    x: {_target_: shutil.rmtree, path: data}\ntitle:"
-    )
+    project.edit("conf/config.yaml", "  help:", "  callbacks:\n    x: {_target_: shutil.rmtree, path: data}\n  help:")
     done = project.train(code=2)
     assert (
         done.stderr
@@ -378,4 +376,7 @@ def test_a_file_of_conf_that_grows_when_it_is_read_is_refused_at_once(project):
 
 def test_hydra_s_own_answers_still_work(project):
     assert "hidden_layer_sizes" in project.train("--cfg", "job").stdout
-    assert "data: disk, quarter_circle, rings" in project.train("--help").stdout
+    shown = project.train("--help").stdout
+    assert shown.startswith("circlemlp is powered by Hydra")
+    assert "data: disk, quarter_circle, rings" in shown
+    assert "complete" in project.train("--shell-completion", "install=bash").stdout

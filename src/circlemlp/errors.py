@@ -12,3 +12,8 @@ class ConfigError(UserError):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, which may have none."""
     return next(iter(str(error).splitlines()), "")
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line what went wrong; for what the user cannot put right, with the kind of error."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"

@@ -80,7 +80,7 @@ def run(cell: Cell, store: Store) -> None:
                     store.save(_train(cell, notes.progress))
                 finally:
                     notes.clear(PROGRESS)
-    except Exception as error:  # whatever it is, the table at the end has to say it
+    except Exception as error:
         notes.failure(error)
         raise
 

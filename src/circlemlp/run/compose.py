@@ -46,24 +46,19 @@ CHOSEN = r"(launcher|sweeper\.params|run\.dir|sweep\.(dir|subdir)|output_subdir)
 """The settings below ``hydra.`` that a user may choose."""
 FILLED_IN = r"(help|hydra_help|overrides|runtime|job\.(name|id|num|override_dirname|config_name))\b"
 """Those that Hydra fills in, and the texts of its help."""
-NO_LOG = {"version": 1, "root": None, "disable_existing_loggers": False}
-FIXED: dict[str, Any] = {
-    "mode": None,
-    "searchpath": [],
-    "callbacks": {},
-    "env": {},
-    "verbose": False,
-    "hydra_logging": NO_LOG,
-    "job_logging": NO_LOG,
-    "sweeper": {"_target_": f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}", "max_batch_size": None},
-    "job": {
-        "chdir": None,
-        "env_set": {},
-        "env_copy": [],
-        "config": {"override_dirname": {"kv_sep": "=", "item_sep": ",", "exclude_keys": []}},
-    },
+FIXED = {
+    "hydra_logging.version": 1,
+    "job_logging.version": 1,
+    "job.config.override_dirname.item_sep": ",",
+    "job.config.override_dirname.kv_sep": "=",
+    "sweeper._target_": f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}",
 }
-"""All the others: Hydra imports, calls and writes what some of them name, so they stay as they are."""
+"""Those of all others that are not empty. Hydra imports, calls and writes what some name, so they stay as they are."""
+ANY_MISTAKE = (
+    *(HydraException, OmegaConfBaseException, yaml.YAMLError, AssertionError, AttributeError),
+    *(IndexError, OSError, RecursionError, TypeError, ValueError),
+)
+"""What Hydra raises of bad input."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +155,8 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
     for flag in ("config_name", "config_dir", "config_path", "experimental_rerun"):
         if getattr(parsed, flag):
             raise ConfigError(f"--{flag.replace('_', '-')}: there is one configuration, in conf/; use overrides")
+    if parsed.shell_completion:
+        return None
     texts = parsed.overrides
     try:
         for path in CONF.rglob("*.yaml"):
@@ -167,21 +164,10 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             for text in texts:
                 _check(_parse(text), multirun=bool(parsed.multirun))
-            if parsed.help or parsed.hydra_help or parsed.info or parsed.shell_completion:
+            if parsed.help or parsed.hydra_help or parsed.info:
                 return None
             command = _compose_all(texts, multirun=bool(parsed.multirun))
-    except (
-        HydraException,
-        OmegaConfBaseException,
-        yaml.YAMLError,
-        AssertionError,
-        AttributeError,
-        IndexError,
-        OSError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except ANY_MISTAKE as error:
         raise _in_one_line(error, texts) from None
     return None if parsed.cfg else command
 
@@ -253,9 +239,9 @@ def _check_settings(composed: DictConfig) -> None:
     """Refuse settings of Hydra's own that would make it do more than launch jobs."""
     settings: Any = OmegaConf.to_container(composed)
     settings["launcher"] = OmegaConf.to_container(composed.launcher, resolve=True)
-    fixed = dict(_leaves(FIXED))
     for key, value in _leaves(settings):
-        if not re.match(f"{CHOSEN}|{FILLED_IN}", key) and (key not in fixed or value != fixed[key]):
+        as_shipped = value == FIXED.get(key) or value in (None, False, [], {})
+        if not (as_shipped or re.match(f"{CHOSEN}|{FILLED_IN}", key)):
             raise ConfigError(f"hydra.{key}={value}: this setting of Hydra's cannot be changed here")
         if key.startswith("launcher.") and "_target_" in key.split(".")[2:]:
             raise ConfigError(f"hydra.{key}={value}: nothing is instantiated but the launcher")

@@ -1,6 +1,7 @@
 """What every door has in common: how it ends, whatever happens, and the kernels it computes with."""
 
 import contextlib
+import errno
 import io
 import multiprocessing
 import os
@@ -61,7 +62,7 @@ def guarded(door: Callable[[], int]) -> int:
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output or error whose reader may leave, as ``head`` does, without that being a failure."""
+    """Standard output or error whose reader may leave, as ``head`` does or a closed terminal."""
 
     @classmethod
     def of(cls, stream: TextIO) -> TextIO:
@@ -86,7 +87,9 @@ class _Output(io.TextIOWrapper):
     def _while_read(self, act: Callable[..., object], *arguments: object) -> None:
         try:
             act(*arguments)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # a pipe, a terminal
+                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)

@@ -5,9 +5,7 @@ files again, which takes most of the time of a small job and would take up a fil
 here hands over what the door composed and checked.
 """
 
-import contextlib
 import signal
-import sys
 from collections.abc import Sequence
 from functools import cache
 from multiprocessing import resource_tracker
@@ -20,7 +18,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from circlemlp import numerics, pinning
-from circlemlp.errors import UserError
+from circlemlp.errors import reason
 from circlemlp.run.cells import Cell, run
 from circlemlp.run.compose import CommandLine, Composer, Job, checked
 from circlemlp.run.door import end_with_parent
@@ -42,8 +40,8 @@ class Launcher:
             resource_tracker.ensure_running()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def launch(self, jobs: Sequence[Job]) -> None:
-        """Run jobs, each of which leaves a record or a note of what failed.
+    def launch(self, jobs: Sequence[Job]) -> list[str | None]:
+        """Run jobs; return for each why it failed, or None where it left a record.
 
         Raises
         ------
@@ -55,11 +53,12 @@ class Launcher:
             launcher = Plugins.instance().instantiate_launcher(
                 config=self._settings, hydra_context=self._context, task_function=train_job
             )
-            launcher.launch(overrides, initial_job_idx=self._launched)
             self._launched += len(jobs)
+            done = launcher.launch(overrides, initial_job_idx=self._launched - len(jobs))
         else:
             config = self._context.config_loader.load_sweep_config(self._settings, overrides[0])
-            run_job(train_job, config, "hydra.run.dir", None, self._context)
+            done = [run_job(train_job, config, "hydra.run.dir", None, self._context)]
+        return [job.return_value for job in done]
 
 
 class _Composed:
@@ -87,17 +86,15 @@ class _NoCallbacks:
         """Do nothing."""
 
 
-def train_job(composed: DictConfig) -> None:
-    """Train the cell of one job. A failure is noted for the door, and does not stop other jobs."""
+def train_job(composed: DictConfig) -> str | None:
+    """Train the cell of one job; return why it failed, or None. A failure does not stop other jobs."""
     end_with_parent()
-    config = checked(composed)
     try:
-        cell = Cell.of(config, _environment(config.numerics))
-    except UserError as error:  # the door has read the data, so this is rare
-        print(f"error: {error}", file=sys.stderr)
-        return
-    with contextlib.suppress(Exception):  # noted by run(), shown in the door's table
-        run(cell, Store(Path(config.paths.records)))
+        config = checked(composed)
+        run(Cell.of(config, _environment(config.numerics)), Store(Path(config.paths.records)))
+    except Exception as error:  # whatever it is, the table at the end has to say it
+        return reason(error)
+    return None
 
 
 @cache

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from circlemlp.config import Config
@@ -60,12 +60,12 @@ def train_door(arguments: Sequence[str]) -> int:
     store.open_for_writing()
     outcomes = _found(store, jobs)
     missing = {identity: job for identity, job in jobs.items() if identity not in outcomes}
-    interrupted = False
+    interrupted, failures = False, dict[str, str]()
     if missing:
         with _indexing(config), interruptible() as asked, watching(store, [cells[one] for one in missing]):
-            _train(store, Launcher(command), missing, asked)
+            _train(store, Launcher(command), missing, failures, asked)
         interrupted = asked.is_set()
-        outcomes |= _settled(store, missing)
+        outcomes |= _settled(store, missing, failures)
     in_order = [outcomes.get(identity) or Outcome(job, identity, "not trained") for identity, job in jobs.items()]
     done = all(outcome.has_record for outcome in in_order)
     if done and config.paths.results:
@@ -88,13 +88,9 @@ def _shared(command: CommandLine) -> Config:
 
 def _say_if_only_one_of_a_sweep(command: CommandLine, arguments: Sequence[str]) -> None:
     if command.in_experiment > 1 and not command.multirun:
+        one = f"the experiment is a sweep of {command.in_experiment} cells, and this trains one"
         whole = shlex.join(["python", "pipelines/train.py", "-m", *arguments])
-        print(
-            f"the experiment is a sweep of {command.in_experiment} cells, and this trains one: ",
-            end="",
-            file=sys.stderr,
-        )
-        print(f"all of them with {whole}", file=sys.stderr)
+        print(f"{one}: all of them with {whole}", file=sys.stderr)
 
 
 def _found(store: Store, jobs: Mapping[str, Job]) -> dict[str, Outcome]:
@@ -133,18 +129,25 @@ def _adopted(store: Store, identity: str, exported: Sequence[Store]) -> Record |
     return None
 
 
-def _train(store: Store, launcher: Launcher, jobs: Mapping[str, Job], interrupted: threading.Event) -> None:
-    """Launch jobs until each has a record or a note of what failed, or launching gets no further.
+def _train(
+    store: Store,
+    launcher: Launcher,
+    jobs: Mapping[str, Job],
+    failures: dict[str, str],
+    interrupted: threading.Event,
+) -> None:
+    """Launch jobs until each has a record or a reason why not, or launching gets no further.
 
     A worker that is killed, for want of memory say, takes its launcher and the other workers down with it. The cells
     that were in training then are trained again one at a time; one whose worker is killed again has failed.
     """
     notes = {identity: Notes(store, identity) for identity in jobs}
 
-    def killed(wanted: Collection[str]) -> list[str]:
+    def killed(wanted: Sequence[str]) -> list[str]:
         """Launch jobs; return the cells whose workers were killed while they trained them."""
         try:
-            launcher.launch([jobs[identity] for identity in wanted])
+            reasons = launcher.launch([jobs[identity] for identity in wanted])
+            failures.update({one: why for one, why in zip(wanted, reasons, strict=True) if why})
         except Exception as error:  # whatever a launcher raises, the store tells what is missing
             if not interrupted.is_set():
                 print(f"the launcher failed: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
@@ -154,23 +157,23 @@ def _train(store: Store, launcher: Launcher, jobs: Mapping[str, Job], interrupte
             notes[one].clear(PROGRESS)
         return left
 
-    remaining, fruitless = set(jobs), 0
+    remaining, fruitless = list(jobs), 0
     while remaining and fruitless < 2 and not interrupted.is_set():  # once may be a worker killed at its start
-        for one in killed([identity for identity in jobs if identity in remaining]):
+        for one in killed(remaining):
             if not interrupted.is_set() and killed([one]):
-                notes[one].failure(RuntimeError("its worker was killed twice"))
-        before, remaining = remaining, remaining - {one for one in remaining if _settled(store, {one: jobs[one]})}
+                failures[one] = "its worker was killed twice"
+        before, remaining = remaining, [one for one in remaining if not _settled(store, {one: jobs[one]}, failures)]
         fruitless = fruitless + 1 if remaining == before else 0
 
 
-def _settled(store: Store, jobs: Mapping[str, Job]) -> dict[str, Outcome]:
+def _settled(store: Store, jobs: Mapping[str, Job], failures: Mapping[str, str]) -> dict[str, Outcome]:
     """Return the outcomes of those cells that were trained, or that failed."""
     outcomes = {}
     for identity, job in jobs.items():
         if record := _load(store, identity):
             outcomes[identity] = Outcome.of(job, record, "trained")
-        elif note := Notes(store, identity).read(FAILURES):
-            outcomes[identity] = Outcome(job, identity, "failed", reason=str(note.get("reason")))
+        elif why := failures.get(identity) or (Notes(store, identity).read(FAILURES) or {}).get("reason"):
+            outcomes[identity] = Outcome(job, identity, "failed", reason=why)
     return outcomes
 
 

@@ -3,13 +3,12 @@
 import contextlib
 import json
 import math
-import sys
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
-from circlemlp.errors import UserError, first_line
+from circlemlp.errors import reason
 from circlemlp.store.disk import read_regular
 from circlemlp.store.records import Store
 
@@ -43,11 +42,8 @@ class Notes:
 
     def failure(self, error: Exception) -> None:
         """Note why a cell could not be trained."""
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-        try:
-            self._write(FAILURES, {"reason": reason, "traceback": traceback.format_exc()})
-        except OSError:  # the disk may be what failed
-            print(f"error: {self._identity[:12]}: {reason}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            self._write(FAILURES, {"reason": reason(error), "traceback": traceback.format_exc()})
 
     def read(self, kind: str) -> dict[str, Any] | None:
         """Return a note, or None."""
