@@ -74,9 +74,15 @@ def changed(key, value):
         ("training", 3, "training=3: must be a section of keys"),
         ("data.file", "pyproject.toml", "data.file=pyproject.toml: must be a file.npz"),
         ("data.file", "", "must be a file.npz"),
-        ("data.file", "~/data.npz", "data.file=~/data.npz: must be a path, not an address, and ~ is not expanded here"),
+        (
+            "data.file",
+            "~/data.npz",
+            "data.file=~/data.npz: must be a path, not an address, and neither ~ nor $ is expanded here",
+        ),
         ("tracking.database", "sqlite:///my.db", "tracking.database=sqlite:///my.db: must be a path, not an address"),
         ("paths.records", "~/runs", "paths.records=~/runs: must be a path"),
+        ("paths.records", "file:runs", "paths.records=file:runs: must be a path"),
+        ("paths.records", "$HOME/runs", "paths.records=$HOME/runs: must be a path"),
         ("paths.reports", "a\nb", "must be a path without control characters"),
         ("title", "\udcff", "title: has bytes that are not UTF-8"),
         ("paths.records", "\udcff", "paths.records: has bytes that are not UTF-8"),
@@ -165,6 +171,23 @@ DECIDES_NOTHING = {
     "epsilon hat without a second moment": (
         cell(optimizer={"beta_2": 0.0, "epsilon_hat": True}),
         cell(optimizer={"beta_2": 0.0}),
+    ),
+    "a cosine that stays at the learning rate": (
+        cell(schedule={"decay": "cosine", "final_fraction": 1.0, "warmup_fraction": 0.5}),
+        cell(schedule={"warmup_fraction": 0.5}),
+    ),
+    "a cosine over one step": (
+        cell(schedule={"decay": "cosine", "final_fraction": 0.0, "warmup_fraction": 0.9}),
+        cell(schedule={"warmup_fraction": 0.9}),
+    ),
+    "a warm-up of less than half a step": (cell(schedule={"warmup_fraction": 0.08}), cell()),
+    "fractions that are the same number of steps": (
+        cell(schedule={"warmup_fraction": 0.5}),
+        cell(schedule={"warmup_fraction": 0.51}),
+    ),
+    "no weight decay": (
+        cell(optimizer={"name": "adamw", "weight_decay": 0.0}),
+        cell(),
     ),
     "batches larger than the data": (cell(training={"batch_size": 50}), cell(training={"batch_size": 40})),
 }

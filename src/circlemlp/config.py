@@ -5,6 +5,7 @@ names the key, the value, what is allowed and, for an unknown key, the nearest k
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -17,8 +18,8 @@ from circlemlp.errors import ConfigError
 
 def _is_a_path(text: str) -> str:
     """Refuse what a shell or a library would take for something else than a path."""
-    if "://" in text or text.startswith("~"):
-        raise ValueError("must be a path, not an address, and ~ is not expanded here")
+    if re.match(r"[A-Za-z]+:", text) or text.startswith("~") or "$" in text:
+        raise ValueError("must be a path, not an address, and neither ~ nor $ is expanded here")
     if not text.isprintable():
         raise ValueError("must be a path without control characters, in UTF-8")
     return text
@@ -98,13 +99,13 @@ class Model(Section):
 
 
 class OptimizerSection(Section):
-    """What every optimizer has."""
+    """The key that every optimizer has."""
 
     learning_rate: Annotated[float, Field(gt=0, le=10)]
 
 
 class AdaptiveSection(OptimizerSection):
-    """What Adam and AdamW share; ``epsilon_hat``: epsilon stands beside the uncorrected moment."""
+    """The keys that Adam and AdamW share; with ``epsilon_hat``, epsilon is added before the bias correction."""
 
     beta_1: Annotated[float, Field(ge=0, lt=1)]
     beta_2: Annotated[float, Field(ge=0, lt=1)]
@@ -183,7 +184,7 @@ class Paths(Section):
 
 
 class Printing(Section):
-    """What is printed. ``print_every``: a line for every so many epochs of each finished cell."""
+    """What is printed. ``print_every``: a line every this many epochs for each finished cell."""
 
     print_every: Count | None
 
@@ -204,21 +205,27 @@ class CellConfig(Section):
         A setting that decides nothing beside the others takes one value, whatever it says.
         """
         values = self.model_dump(include=set(CellConfig.model_fields))
-        optimizer, schedule, training, stopping = (
-            values[name] for name in ("optimizer", "schedule", "training", "early_stopping")
+        data, optimizer, schedule, training, stopping = (
+            values[name] for name in ("data", "optimizer", "schedule", "training", "early_stopping")
         )
+        if training["batch_size"] is not None:
+            training["batch_size"] = min(training["batch_size"], data["n_train"])
+        steps = training["epochs"] * -(-data["n_train"] // (training["batch_size"] or data["n_train"]))
         if stopping["patience"] is not None and stopping["patience"] > training["epochs"]:
             stopping["patience"] = None
         if stopping["patience"] is None:
             stopping["min_delta"] = 0.0
-        if schedule["decay"] == "constant":
-            schedule["final_fraction"] = 1.0
+        warmup = round(schedule["warmup_fraction"] * steps)
+        schedule["warmup_fraction"] = warmup / steps
+        if schedule["decay"] == "constant" or schedule["final_fraction"] == 1 or steps - warmup <= 1:
+            schedule |= {"decay": "constant", "final_fraction": 1.0}
         if optimizer.get("momentum") == 0:
             optimizer["nesterov"] = False
         if optimizer.get("beta_2") == 0:
             optimizer["epsilon_hat"] = False
-        if training["batch_size"] is not None:
-            training["batch_size"] = min(training["batch_size"], values["data"]["n_train"])
+        if optimizer.get("weight_decay") == 0:
+            del optimizer["weight_decay"]
+            optimizer["name"] = "adam"
         return values
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a way a person can mend: one line each, no traceback."""
+"""What goes wrong in a way a person can put right: one line each, no traceback."""
 
 
 class UserError(Exception):

@@ -404,6 +404,7 @@ def test_glorot_s_weights_are_uniform_within_his_bounds():
         assert not matrix[:, -1].any()
 
 
+@pytest.mark.change_detector
 def test_initial_weights_are_the_same_bytes_for_ever():
     parameters = initialise(Layout.of([8, 4]), seed=2024, replicates=[0, 3], dtype="float64")
     assert (

@@ -62,7 +62,7 @@ def test_points_that_the_configuration_does_not_draw_are_refused(tmp_path, chang
     read_dataset.cache_clear()
     forged(config, **change(config))
     with pytest.raises(
-        UserError, match=r"data\.npz: the data are not what its configuration draws; make it with: python "
+        UserError, match=r"data\.npz: the points are not those that the configuration draws; make it with: python "
     ):
         read_dataset(config)
 

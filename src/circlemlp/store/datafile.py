@@ -66,4 +66,4 @@ def _difference(held: dict[str, Any], described: dict[str, Any]) -> str:
                 f"holds data.{key}={held.get(key)}, the configuration says {value} "
                 "(to keep both, give one of them another data.file)"
             )
-    return "the data are not what its configuration draws"
+    return "the points are not those that the configuration draws"

@@ -189,22 +189,10 @@ def _flock(handle: int, path: Path, operation: int) -> bool:
 
 @contextlib.contextmanager
 def plain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a folder that may not be written into one clear line."""
+    """Turn a full disk, a folder that may not be written and the like into one clear line."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{path}: no space left on the disk; free some and run again") from None
-        if error.errno in (
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOTDIR,
-            errno.EISDIR,
-            errno.EEXIST,
-            errno.EFBIG,
-            errno.ENAMETOOLONG,
-            errno.EIO,
-        ):
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-        raise
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -41,6 +41,6 @@ def ingredients(deciding: dict[str, Any], data_digest: str, numerics: dict[str, 
     return {"config": deciding, "data": data_digest, "code": code_digest(), "numerics": numerics}
 
 
-def identity_of(of: dict[str, Any]) -> str:
+def identity_of(gathered: dict[str, Any]) -> str:
     """Return the identity of a run with these ingredients: 64 hexadecimal digits."""
-    return sha256(canonical(of))
+    return sha256(canonical(gathered))

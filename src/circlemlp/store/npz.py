@@ -79,5 +79,13 @@ def _members(file: BinaryIO, size: int) -> Iterator[tuple[str, DTypeLike, int, i
             if count < 0 or file.tell() + count * dtype.itemsize > size:
                 raise ValueError(f"{member.filename} is not whole")
             yield member.filename.removesuffix(".npy"), dtype, count, file.tell(), shape, "F" if fortran_order else "C"
-    except (EOFError, KeyError, RuntimeError, struct.error, tokenize.TokenError, zipfile.BadZipFile) as error:
+    except (
+        EOFError,
+        KeyError,
+        RuntimeError,
+        SyntaxError,
+        struct.error,
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+    ) as error:
         raise ValueError(str(error)) from None

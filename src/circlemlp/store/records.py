@@ -182,7 +182,7 @@ class Record:
             Saying what cannot be.
         """
         config, history = self.config, self.history
-        if config.deciding() != self.ingredients["config"]:
+        if canonical(config.deciding()) != canonical(self.ingredients["config"]):
             raise ValueError("the configuration is not in the spelling that is hashed")
         expected = _expected_arrays(config)
         for name, array in self.arrays.items():

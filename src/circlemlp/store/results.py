@@ -17,8 +17,8 @@ from circlemlp.store.tables import as_csv, curve_rows, replicate_rows
 
 RESULTS = Path("results")
 CELLS, REPLICATES, CURVES = "cells.json", "replicates.csv", "curves.csv"
-CELLS_LIMIT, TABLE_LIMIT = 100_000_000, 10_000_000_000
-"""The most bytes of a list of cells, of a table."""
+CELLS_LIMIT = 100_000_000
+"""The most bytes of a list of cells."""
 
 
 def exported_folders() -> list[Path]:
@@ -56,11 +56,11 @@ def read(folder: Path) -> list[Record]:
     try:
         content = json.loads(disk.read_regular(folder / CELLS, CELLS_LIMIT))
         cells = content["cells"]
-        if not cells or content["seal"] != sha256(canonical(cells)):
+        if not cells or len(set(cells)) < len(cells) or content["seal"] != sha256(canonical(cells)):
             raise ValueError(f"{CELLS} is not what was written")
         records = [Store(folder / "records").load(identity) for identity in cells]
         for name, table in _tables(records).items():
-            if disk.read_regular(folder / name, TABLE_LIMIT) != table.encode():
+            if disk.read_regular(folder / name, len(table.encode())) != table.encode():
                 raise ValueError(f"{name} is not that of the records")
     except (FileNotFoundError, NotADirectoryError) as error:
         if folder.is_dir():
