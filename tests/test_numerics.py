@@ -7,7 +7,7 @@ import pytest
 
 from circlemlp import pinning
 from circlemlp.errors import UserError
-from conftest import SOURCE
+from conftest import SOURCE, TINY
 
 needs_avx2 = pytest.mark.skipif(pinning.resolve("auto") != "portable", reason="needs Linux on x86-64 with AVX2")
 
@@ -85,6 +85,12 @@ def checkout(*command, **environment):
     return subprocess.run(
         [sys.executable, "-c", code], cwd=SOURCE, env={**clean, **environment}, capture_output=True, text=True
     )
+
+
+def test_a_program_that_has_left_its_folder_is_found_again(tiny):
+    relative = f"{tiny.folder.name}/pipelines/train.py"
+    command = f"cd .. && exec python {relative} numerics=native model=mlp_64 {' '.join(TINY)}"
+    assert tiny.states(tiny.run("bash", "-c", command)) == ["trained"]
 
 
 RESTARTS = (

@@ -19,6 +19,7 @@ Mode = Literal["portable", "native"]
 
 CHOSEN = "CIRCLEMLP_NUMERICS"
 """The variable that tells a process started again, and those it starts, which mode was asked for."""
+_STARTED_IN = os.getcwd()
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _CHOOSING = ("OPENBLAS_CORETYPE", "NPY_ENABLE_CPU_FEATURES", "NPY_DISABLE_CPU_FEATURES")
 _PORTABLE = {"OPENBLAS_CORETYPE": "Haswell", "NPY_ENABLE_CPU_FEATURES": "X86_V3"}
@@ -91,6 +92,7 @@ def pin(mode: Mode) -> None:
 def restart(mode: Mode) -> NoReturn:
     """Start this program again with the kernels of a mode; the process stays the same one."""
     os.environ[CHOSEN] = mode
+    os.chdir(_STARTED_IN)  # where the names on the command line are found
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -24,6 +24,7 @@ def test_the_default_data_are_the_same_bytes_for_ever():
     assert sample().digest() == "64a531caaa166f377bc259732301e27ea0bd48a49c4987c74721f4e1b97480db"
 
 
+@pytest.mark.change_detector
 def test_noisy_data_are_the_same_bytes_for_ever():
     noisy = sample(RINGS, n_train=50, n_validation=20, label_noise=0.2)
     assert noisy.digest() == "2c31f5a9228c366aa0b99f8a2d66871f352b5e79d4e69b2730db40b823a145eb"
