@@ -1,6 +1,5 @@
 """Bring the MLflow index up to date from the records, and show it: python pipelines/index.py --serve"""
 
-import argparse
 import logging
 import os
 import sys
@@ -13,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
 from circlemlp.config import Tracking
 from circlemlp.errors import ConfigError
-from circlemlp.run.compose import compose_jobs
+from circlemlp.run.compose import compose_one
 from circlemlp.run.door import guarded
 from circlemlp.store.records import Store
 from circlemlp.store.results import exported_stores
@@ -28,19 +27,16 @@ def main() -> int:
     if sys.argv[1:2] == ["--follow"]:  # started by training, with a folder of records and the settings as JSON
         follow(Path(sys.argv[2]), Tracking.model_validate_json(sys.argv[3]))
         return 0
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--serve", action="store_true", help="then serve the MLflow UI on 127.0.0.1")
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides, such as tracking.port=5001")
-    arguments = parser.parse_args()
-    command = compose_jobs(arguments.overrides)
-    if command is None:
-        raise ConfigError("only overrides such as tracking.port=5001 are understood here")
-    config = command.jobs[0].config
+    serving = "--serve" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--serve"]  # the rest is Hydra's
+    config = compose_one(sys.argv[1:])
+    if config is None:
+        return 0
     if config.tracking.database is None:
         raise ConfigError("tracking.database=null: there is no index to bring up to date")
     if "MAKELEVEL" in os.environ:  # make leaves what it started behind when it is killed
         threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    listening = listen(config.tracking.port) if arguments.serve else None
+    listening = listen(config.tracking.port) if serving else None
     index = Index(config.tracking)
     added = index.bring_up_to_date([Store(Path(config.paths.records)), *exported_stores()])
     print(f"{config.tracking.database}: {added} cells added", flush=True)

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
 from circlemlp.errors import ConfigError
 from circlemlp.report.write import write_report
-from circlemlp.run.compose import compose_jobs, explain
+from circlemlp.run.compose import compose_one
 from circlemlp.run.door import guarded, prepare
 from circlemlp.store.records import Store
 from circlemlp.store.results import exported_folders, read
@@ -20,13 +20,9 @@ MAKE_ONE = (
 
 
 def main() -> int:
-    command = compose_jobs(sys.argv[1:])
-    if command is None:
-        explain()
+    config = compose_one(sys.argv[1:])
+    if config is None:
         return 0
-    if command.multirun:
-        raise ConfigError("-m: a report is of one folder of results; leave it out")
-    config = command.jobs[0].config
     if config.paths.results is None:
         there = ", ".join(f"paths.results={folder}" for folder in exported_folders())
         remedy = f"name one: {there}" if there else f"make one with: {MAKE_ONE}"

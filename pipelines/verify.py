@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
 from circlemlp.errors import UserError
 from circlemlp.report.recompute import disagreements
-from circlemlp.run.compose import compose_jobs
+from circlemlp.run.compose import compose_one
 from circlemlp.run.door import guarded, prepare
 from circlemlp.store.identity import code_digest
 from circlemlp.store.records import DamagedRecord, OtherFormat, Store
@@ -40,11 +40,9 @@ def problems(store: Store, counts: Counter[str]) -> Iterator[str]:
 
 
 def main() -> int:
-    command = compose_jobs(sys.argv[1:])
-    if command is None:
-        print(__doc__)
+    config = compose_one(sys.argv[1:])
+    if config is None:
         return 0
-    config = command.jobs[0].config
     prepare(config)
     counts: Counter[str] = Counter()
     for line in problems(Store(Path(config.paths.records)), counts):

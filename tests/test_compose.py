@@ -264,3 +264,12 @@ CHOICES = sorted(path.relative_to(SOURCE / "conf").with_suffix("") for path in (
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_every_shipped_choice_composes(choice):
     assert compose_jobs([f"{choice.parent}={choice.name}"]).jobs
+
+
+@pytest.mark.parametrize("script", ["index", "report", "verify"])
+@pytest.mark.parametrize("arguments", [("-m", "paths.records=a,b"), ("--nonsense",)])
+def test_what_a_program_for_one_configuration_does_not_understand_is_one_line(tiny, script, arguments):
+    done = tiny.run("python", f"pipelines/{script}.py", *arguments, code=2)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""

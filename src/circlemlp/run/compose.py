@@ -172,6 +172,23 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
     return None if parsed.cfg else command
 
 
+def compose_one(arguments: Sequence[str]) -> Config | None:
+    """Compose and check the one configuration that a command line asks for; None where Hydra has answered it.
+
+    Raises
+    ------
+    ConfigError
+        Also for a sweep.
+    """
+    command = compose_jobs(arguments)
+    if command is None:
+        explain()
+        return None
+    if command.multirun:
+        raise ConfigError("-m: this takes one configuration; leave it out")
+    return command.jobs[0].config
+
+
 def _refuse(message: str) -> NoReturn:
     raise ConfigError(f"{message}; --help says what there is")
 
