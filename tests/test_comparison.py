@@ -6,7 +6,7 @@ import pytest
 
 from circlemlp.errors import UserError
 from circlemlp.report import comparison
-from circlemlp.report.comparison import compare, disagreements, grid, verdict
+from circlemlp.report.comparison import compare, grid, verdict
 from circlemlp.report.statistics import Interval
 from made_up import GRID, SETTINGS, made_up, with_losses
 
@@ -48,7 +48,7 @@ def test_a_diverged_replicate_ranks_worst_and_one_spike_of_many_does_not_decide(
     steady, spiked = [0.2] * 8, [9.0] + [0.1] * 7
     assert compare(cells(steady, spiked), SETTINGS).best[0].cell.learning_rate == 0.01
     diverged = compare(cells([None] + [0.1] * 7), SETTINGS).cells[0]
-    assert (diverged.diverged, diverged.bad_runs, diverged.worst) == (1, 1, 1)
+    assert (diverged.diverged, diverged.bad_runs, diverged.true_errors.max()) == (1, 1, 1)
     assert diverged.error.estimate == pytest.approx(0.01)
 
 
@@ -63,8 +63,6 @@ def test_location_is_that_of_the_logarithm():
     assert cell.error.estimate == pytest.approx(by_hand)
     assert cell.loss.estimate == pytest.approx(10 * by_hand)
     assert cell.error.low < by_hand < cell.error.high
-    assert cell.median == pytest.approx(0.01)
-    assert cell.worst == pytest.approx(0.011)
 
 
 def test_bad_runs_are_those_above_the_bound():
@@ -77,7 +75,7 @@ def test_differences_are_paired():
     # A ratio of about 0.9 in every pair, under noise that would drown it unpaired.
     noise = np.array([1.0, 2.0, 3.0, 4.0, 0.5, 0.1, 0.2, 0.7, 5.0, 6.0])
     records = [*cells(0.9 * noise * TEN**0.1), *cells(noise, hidden=(5,))]
-    (one,) = compare(records, SETTINGS).differences
+    (one,) = compare(records, SETTINGS).last.differences
     assert (one.verdict, one.wins, one.losses) == ("first", 10, 0)
     assert one.ratio.estimate == pytest.approx(0.9, rel=0.02)
     assert one.lower is one.first
@@ -86,7 +84,7 @@ def test_differences_are_paired():
 def test_what_the_replicates_do_not_support_is_not_decided_and_more_replicates_would():
     rng = np.random.default_rng(0)
     a, b = 0.1 * rng.lognormal(size=(2, 10))
-    (one,) = compare([*cells(a), *cells(b, hidden=(5,))], SETTINGS).differences
+    (one,) = compare([*cells(a), *cells(b, hidden=(5,))], SETTINGS).last.differences
     assert (one.verdict, one.lower) == ("open", None)
     assert one.to_decide > 10
     assert one.wins + one.losses == 10
@@ -110,16 +108,16 @@ def test_a_verdict_is_read_from_the_interval_alone(low, high, says):
 
 def test_with_fewer_than_eight_replicates_nothing_is_claimed():
     records = [*cells([0.1] * 7), *cells([0.5] * 7, hidden=(5,))]
-    assert compare(records, SETTINGS).differences[0].verdict == "none"
+    assert compare(records, SETTINGS).last.differences[0].verdict == "none"
     records = [*cells([0.1] * 8), *cells([0.5] * 8, hidden=(5,))]
-    assert compare(records, SETTINGS).differences[0].verdict == "first"
+    assert compare(records, SETTINGS).last.differences[0].verdict == "first"
 
 
 def test_an_error_that_is_not_known_is_not_compared():
     known, unknown = cells(0.1 * TEN), cells(0.2 * TEN, hidden=(5,))
     unknown[0].true_error[3] = np.nan
     found = compare([*known, *unknown], SETTINGS)
-    assert found.differences[0].verdict == "none"
+    assert found.last.differences[0].verdict == "none"
     assert found.cells[1].unknown == 1
     assert math.isnan(found.cells[1].error.estimate)
     assert grid(found.cells)[1] == []
@@ -127,9 +125,9 @@ def test_an_error_that_is_not_known_is_not_compared():
 
 def test_more_architectures_than_can_be_looked_at_are_not_compared(monkeypatch):
     records = [record for width in (4, 5, 6) for record in cells(0.1 * TEN, hidden=(width,))]
-    assert len(compare(records, SETTINGS).differences) == 3
+    assert len(compare(records, SETTINGS).last.differences) == 3
     monkeypatch.setattr(comparison, "MOST_COMPARED", 2)
-    assert compare(records, SETTINGS).differences == []
+    assert compare(records, SETTINGS).last.differences == []
 
 
 def test_the_doubts_name_the_rates_that_may_be_as_good():
@@ -149,8 +147,8 @@ def test_other_replicates_judge_if_there_are_some():
     assert found.confirmed
     assert [one.cell.replicates for one in found.best] == [10, 10]
     assert [one.judged.replicates for one in found.best] == [12, 12]
-    assert found.differences[0].verdict == "second"
-    assert compare(tuning, SETTINGS).differences[0].verdict == "first"
+    assert found.last.differences[0].verdict == "second"
+    assert compare(tuning, SETTINGS).last.differences[0].verdict == "first"
     with pytest.raises(UserError, match=r"^the confirmation has no 2-4-1 at 0\.1$"):
         compare(tuning, SETTINGS, [*cells([0.5] * 12, rates=(0.01,)), *cells([0.1] * 12, hidden=(5,))])
     with pytest.raises(UserError, match=r"else too: training\.seed$"):
@@ -164,10 +162,9 @@ def test_the_second_judgement_looks_at_the_last_tenth():
     other = with_losses(made_up((5,), 0.1, [0.2] * 10), np.outer(TEN, [1.0] * 19 + [0.9, 0.9]))
     found = compare([falling, steady, other], SETTINGS)
     assert [found.last.best[0].cell.learning_rate, found.typical.best[0].cell.learning_rate] == [0.1, 0.01]
-    assert disagreements(found) == []
     worse = dataclasses.replace(falling, true_error=other.true_error * 2)
-    ((now, then),) = disagreements(compare([worse, other], SETTINGS))
-    assert (now.verdict, then.verdict) == ("second", "first")
+    found = compare([worse, other], SETTINGS)
+    assert [one.differences[0].verdict for one in (found.last, found.typical)] == ["second", "first"]
 
 
 def test_the_grid_leaves_out_rates_with_a_hole():
@@ -191,3 +188,6 @@ def test_each_cell_of_a_sweep_has_its_regime():
     found = compare(records, SETTINGS).cells
     assert [cell.regime for cell in found] == ["too slow", "good", "collapsed", "unstable"]
     assert compare([made_up((4,), 0.1, [None] * 3)], SETTINGS).cells[0].regime == "diverged"
+    # A higher rate that ended less than a tenth lower does not make a cell too slow: 0.8 against 0.75.
+    found = compare([slow, flat(0.1, [0.75] * 3)], SETTINGS).cells
+    assert found[0].regime == "good"

@@ -6,7 +6,7 @@ by their number, which fixes their random streams.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from typing import Any, Literal
@@ -37,17 +37,14 @@ class CellResult:
 
     Attributes
     ----------
-    record : Record
-    architecture : str
-    learning_rate : float
     true_errors : ndarray of shape (replicates,)
         1 where a replicate diverged, NaN where it is not known.
-    error, loss : Interval
-        Trimmed means on the scale of the logarithm, given back as a true error and a validation loss.
-    accuracy : Interval
-        Of validation.
-    bad_runs : int
-        How many replicates diverged or have a large true error.
+    log_errors, log_losses, log_typical_losses : ndarray of shape (replicates,)
+        Logarithms of the true errors, of the last validation losses, and of their medians over the last tenth.
+    error, accuracy, loss : Interval
+        True error and validation scores. Those of error and loss are trimmed means of logarithms, given back.
+    unknown, bad_runs, diverged : int
+        How many replicates have no known true error; diverged or have a large one; diverged.
     regime : str
         As in ``regimes.regime``.
     """
@@ -56,10 +53,15 @@ class CellResult:
     architecture: str
     learning_rate: float
     true_errors: Floats
+    log_errors: Floats
+    log_losses: Floats
+    log_typical_losses: Floats
     error: Interval
     accuracy: Interval
     loss: Interval
+    unknown: int
     bad_runs: int
+    diverged: int
     regime: str = ""
 
     @property
@@ -68,44 +70,9 @@ class CellResult:
         return len(self.true_errors)
 
     @property
-    def parameters(self) -> int:
-        """How many a network has."""
-        return self.record.summary.n_parameters
-
-    @property
-    def diverged(self) -> int:
-        """How many replicates did."""
-        return int((self.record.history.diverged_at >= 0).sum())
-
-    @property
-    def unknown(self) -> int:
-        """How many replicates have no known true error."""
-        return int(np.isnan(self.true_errors).sum())
-
-    @property
-    def median(self) -> float:
-        """The median true error."""
-        return float(np.median(self.true_errors))
-
-    @property
-    def worst(self) -> float:
-        """The largest true error."""
-        return float(self.true_errors.max())
-
-    @property
-    def log_errors(self) -> Floats:
-        """The logarithms of the true errors."""
-        return _log_errors(self.true_errors)
-
-    @property
-    def log_losses(self) -> Floats:
-        """The logarithms of the last validation losses."""
-        return _log_losses(self.record.history.validation_loss[:, -1])
-
-    @property
-    def log_typical_losses(self) -> Floats:
-        """The logarithms of the median validation losses of the last tenth of the epochs."""
-        return _log_losses(regimes.tenth(self.record))
+    def key(self) -> tuple[str, float]:
+        """What tells it from the other cells."""
+        return self.architecture, self.learning_rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,20 +81,18 @@ class BestRate:
 
     Attributes
     ----------
-    cell : CellResult
-        Whose validation losses chose it; where ``exists`` is False, merely one to show.
+    cell, judged : CellResult
+        Whose validation losses chose it, and whose true errors judge it; where it does not exist, merely one to show.
     exists : bool
         Whether at some rate no more than a quarter of the replicates diverged.
     edge : {"lowest", "highest"} or None
         Where the best rate is the end of the grid, so that a better one may lie beyond.
-    judged : CellResult
-        Whose true errors judge it.
     """
 
     cell: CellResult
+    judged: CellResult
     exists: bool
     edge: str | None
-    judged: CellResult
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -162,11 +127,8 @@ class Difference:
 
     Attributes
     ----------
-    first, second : BestRate
     ratio : Interval
         Of what is judged, the first over the second. The intervals of all pairs hold together.
-    verdict : Verdict
-        Read from the interval alone.
     wins, losses : int
         In how many replicates the first one is lower, is higher.
     to_decide : int or None
@@ -193,7 +155,7 @@ class Judgement:
 
     best: list[BestRate]
     differences: list[Difference]
-    flips: int
+    flips: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,7 +173,6 @@ class Comparison:
         About the choice of each best rate in ``last``.
     confirmed : bool
         Whether other replicates judge than those that chose.
-    settings : Report
     """
 
     cells: list[CellResult]
@@ -225,16 +186,6 @@ class Comparison:
     def best(self) -> list[BestRate]:
         """The architectures at their best rates."""
         return self.last.best
-
-    @property
-    def differences(self) -> list[Difference]:
-        """The comparisons by true error."""
-        return self.last.differences
-
-    @property
-    def replicates(self) -> int:
-        """How many judge."""
-        return self.best[0].judged.replicates
 
 
 def compare(records: Sequence[Record], settings: Report, confirmation: Sequence[Record] | None = None) -> Comparison:
@@ -256,34 +207,19 @@ def compare(records: Sequence[Record], settings: Report, confirmation: Sequence[
         If they differ in more than architecture and learning rate.
     """
     _check_comparable(records)
-    cells = _in_order(records, settings)
-    groups = [list(group) for _, group in groupby(cells, key=lambda cell: cell.architecture)]
+    groups = [list(group) for _, group in groupby(_cells(records, settings), key=lambda cell: cell.architecture)]
     groups = [_with_regimes(group, settings) for group in groups]
     judges = None
     if confirmation:
         _check_comparable(confirmation)
         _check_comparable([records[0], confirmation[0]], ignored=("training.replicates", "the points"))
-        judges = {_key(cell): cell for cell in _in_order(confirmation, settings)}
-
-    def last_losses(cell: CellResult) -> Floats:
-        return cell.log_losses
-
-    def typical_losses(cell: CellResult) -> Floats:
-        return cell.log_typical_losses
-
-    def errors(cell: CellResult) -> Floats:
-        return cell.log_errors
-
-    last = _judge(groups, judges, chosen_by=last_losses, judged_by=errors, settings=settings)
-    typical = _judge(groups, judges, chosen_by=typical_losses, judged_by=typical_losses, settings=settings)
-    if missing := [one.cell for one in last.best if judges is not None and _key(one.cell) not in judges]:
+        judges = {cell.key: cell for cell in _cells(confirmation, settings)}
+    last = _judge(groups, judges, settings, chosen_by="log_losses", judged_by="log_errors")
+    if missing := [one.cell for one in last.best if judges is not None and one.cell.key not in judges]:
         raise UserError(f"the confirmation has no {missing[0].architecture} at {missing[0].learning_rate:g}")
+    typical = _judge(groups, judges, settings, chosen_by="log_typical_losses", judged_by="log_typical_losses")
     doubts = [_doubt(group, best) for group, best in zip(groups, last.best, strict=True)]
     return Comparison([cell for group in groups for cell in group], last, typical, doubts, judges is not None, settings)
-
-
-def _key(cell: CellResult) -> tuple[str, float]:
-    return cell.architecture, cell.learning_rate
 
 
 def _check_comparable(records: Sequence[Record], ignored: Sequence[str] = ()) -> None:
@@ -309,29 +245,36 @@ def _ingredients(section: dict[str, Any], name: str = "") -> Iterator[tuple[str,
             yield names.get(full, full), value
 
 
-def _in_order(records: Sequence[Record], settings: Report) -> list[CellResult]:
-    cells = [_cell(record, settings) for record in records]
-    sizes = [cell.record.config.model.hidden_layer_sizes for cell in cells]
-    order = sorted(
-        range(len(cells)),
-        key=lambda i: (cells[i].parameters, sizes[i], cells[i].architecture, cells[i].learning_rate),
-    )
-    return [cells[i] for i in order]
+def _cells(records: Sequence[Record], settings: Report) -> list[CellResult]:
+    """Return cells in order: small architectures and low learning rates first."""
+
+    def order(record: Record) -> tuple[int, list[int], str, float]:
+        model = record.config.model
+        n_parameters, rate = record.summary.n_parameters, record.config.optimizer.learning_rate
+        return n_parameters, model.hidden_layer_sizes, wording.architecture(model), rate
+
+    return [_cell(record, settings) for record in sorted(records, key=order)]
 
 
 def _cell(record: Record, settings: Report) -> CellResult:
     history = record.history
     diverged = history.diverged_at >= 0
     true_errors = np.where(diverged, 1.0, record.true_error)
+    errors, losses = _logarithms(true_errors), _logarithms(history.validation_loss[:, -1], diverged)
     return CellResult(
         record=record,
         architecture=wording.architecture(record.config.model),
         learning_rate=record.config.optimizer.learning_rate,
         true_errors=true_errors,
-        error=_share(statistics.location(_log_errors(true_errors)).to_powers_of_ten()),
+        log_errors=errors,
+        log_losses=losses,
+        log_typical_losses=_logarithms(regimes.tenth(record), diverged),
+        error=_share(statistics.location(errors).to_powers_of_ten()),
         accuracy=_share(statistics.location(np.where(diverged, 0.0, history.validation_accuracy[:, -1]))),
-        loss=statistics.location(_log_losses(history.validation_loss[:, -1])).to_powers_of_ten(),
+        loss=statistics.location(losses).to_powers_of_ten(),
+        unknown=int(np.isnan(true_errors).sum()),
         bad_runs=int((diverged | (true_errors > settings.bad_run_error)).sum()),
+        diverged=int(diverged.sum()),
     )
 
 
@@ -340,13 +283,8 @@ def _share(interval: Interval) -> Interval:
     return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0)) if interval.exists else interval
 
 
-def _log_errors(errors: Floats) -> Floats:
-    logarithms: Floats = np.log10(np.clip(errors, LEAST, 1))
-    return logarithms
-
-
-def _log_losses(losses: Floats) -> Floats:
-    logarithms: Floats = np.log10(np.clip(np.where(np.isfinite(losses), losses, MOST), LEAST, MOST))
+def _logarithms(values: Floats, worst: NDArray[np.bool_] | bool = False) -> Floats:
+    logarithms: Floats = np.log10(np.clip(np.where(worst, MOST, values), LEAST, MOST))
     return logarithms
 
 
@@ -354,13 +292,14 @@ def _with_regimes(group: Sequence[CellResult], settings: Report) -> list[CellRes
     """Return an architecture's cells, by rising learning rate, with their regimes."""
     line = best_line_error(true_boundary(group[0].record))
     means = [float(statistics.trimmed_mean(cell.log_losses)) for cell in group]
+    margin = math.log10(1 + settings.practically_equal)
     return [
         replace(
             cell,
             regime=regimes.regime(
                 cell.record,
                 cell.true_errors,
-                higher_is_better=min(means[place:]) < means[place],
+                higher_is_better=min(means[place:]) < means[place] - margin,
                 line=line,
                 bad_run_error=settings.bad_run_error,
             ),
@@ -369,50 +308,46 @@ def _with_regimes(group: Sequence[CellResult], settings: Report) -> list[CellRes
     ]
 
 
-Measure = Callable[[CellResult], Floats]
-"""A number of each replicate, the lower the better."""
-
-
 def _judge(
     groups: Sequence[Sequence[CellResult]],
-    judges: dict[tuple[str, float], CellResult] | None,
-    *,
-    chosen_by: Measure,
-    judged_by: Measure,
+    judges: Mapping[tuple[str, float], CellResult] | None,
     settings: Report,
+    *,
+    chosen_by: str,
+    judged_by: str,
 ) -> Judgement:
+    """Choose and judge by attributes of a cell, each a logarithm for every replicate."""
     best = [_choose(group, judges, chosen_by) for group in groups]
-    known = [one for one in best if one.exists and np.isfinite(judged_by(one.judged)).all()]
     if len(best) > MOST_COMPARED:
-        return Judgement(best, [], 0)
-    pairs = [(a, b) for a, b in combinations(best, 2) if a in known and b in known]
-    paired = [judged_by(a.judged) - judged_by(b.judged) for a, b in pairs]
-    found = statistics.simultaneous(paired)
-    margin = math.log10(1 + settings.practically_equal)
-    compared = {
-        (_key(a.cell), _key(b.cell)): _difference(a, b, values, interval, found.critical, margin)
-        for (a, b), values, interval in zip(pairs, paired, found.intervals, strict=True)
+        return Judgement(best, [])
+    values = {one.cell.key: getattr(one.judged, judged_by) for one in best}
+    paired = {
+        (a, b): values[a.cell.key] - values[b.cell.key] for a, b in combinations(best, 2) if a.exists and b.exists
     }
+    known = {pair: differences for pair, differences in paired.items() if np.isfinite(differences).all()}
+    found = statistics.simultaneous(list(known.values()))
+    intervals = dict(zip(known, found.intervals, strict=True))
+    margin = math.log10(1 + settings.practically_equal)
     differences = [
-        compared.get((_key(a.cell), _key(b.cell)), Difference(a, b, Interval(math.nan), "none"))
-        for a, b in combinations(best, 2)
+        _difference(pair, known[pair], intervals[pair], found.critical, margin)
+        if pair in known
+        else Difference(*pair, Interval(math.nan), "none")
+        for pair in combinations(best, 2)
     ]
     return Judgement(best, differences, found.flips)
 
 
 def _choose(
-    group: Sequence[CellResult], judges: dict[tuple[str, float], CellResult] | None, chosen_by: Measure
+    group: Sequence[CellResult], judges: Mapping[tuple[str, float], CellResult] | None, chosen_by: str
 ) -> BestRate:
     possible = _possible(group)
-    best = min(possible or group, key=lambda c: (float(statistics.trimmed_mean(chosen_by(c))), c.learning_rate))
-    exists = bool(possible)
-    rates = [cell.learning_rate for cell in group]
+    means = {cell.learning_rate: float(statistics.trimmed_mean(getattr(cell, chosen_by))) for cell in group}
+    best = min(possible or group, key=lambda cell: (means[cell.learning_rate], cell.learning_rate))
     edge = None
-    if exists and len(rates) > 1 and best.learning_rate in (min(rates), max(rates)):
-        edge = "lowest" if best.learning_rate == min(rates) else "highest"
-    if judges is None:
-        return BestRate(best, exists, edge, best)
-    return BestRate(best, exists and _key(best) in judges, edge, judges.get(_key(best), best))
+    if possible and len(means) > 1 and best.learning_rate in (min(means), max(means)):
+        edge = "lowest" if best.learning_rate == min(means) else "highest"
+    judged = best if judges is None else judges.get(best.key)
+    return BestRate(best, judged or best, bool(possible) and judged is not None, edge)
 
 
 def _possible(group: Sequence[CellResult]) -> list[CellResult]:
@@ -421,18 +356,12 @@ def _possible(group: Sequence[CellResult]) -> list[CellResult]:
 
 
 def _difference(
-    first: BestRate, second: BestRate, values: Floats, interval: Interval, critical: float, margin: float
+    pair: tuple[BestRate, BestRate], values: Floats, interval: Interval, critical: float, margin: float
 ) -> Difference:
     found = verdict(interval, margin)
-    return Difference(
-        first,
-        second,
-        ratio=interval.to_powers_of_ten(),
-        verdict=found,
-        wins=int((values < 0).sum()),
-        losses=int((values > 0).sum()),
-        to_decide=statistics.replicates_to_decide(interval, critical, len(values), margin) if found == "open" else None,
-    )
+    enough = statistics.replicates_to_decide(interval, critical, len(values), margin) if found == "open" else None
+    wins, losses = int((values < 0).sum()), int((values > 0).sum())
+    return Difference(*pair, interval.to_powers_of_ten(), found, wins, losses, enough)
 
 
 def verdict(interval: Interval, margin: float) -> Verdict:
@@ -452,17 +381,14 @@ def _doubt(group: Sequence[CellResult], best: BestRate) -> Doubt:
         return Doubt(None, {})
     losses = np.array([cell.log_losses for cell in possible])
     frequencies = statistics.choice_frequencies(losses, best.cell.architecture)
-    others = [(cell, cell.log_losses) for cell in possible if cell is not best.cell]
-    not_separated: list[float] | None = None
-    if best.cell.replicates >= statistics.FEWEST_PAIRED:
-        found = statistics.simultaneous([values - best.cell.log_losses for _, values in others])
-        not_separated = [
-            cell.learning_rate
-            for (cell, _), interval in zip(others, found.intervals, strict=True)
-            if interval.low <= 0  # where chance made two rates equal, both ends are 0
-        ]
-    rates = [cell.learning_rate for cell in possible]
-    return Doubt(not_separated, {rate: float(f) for rate, f in zip(rates, frequencies, strict=True) if f})
+    chosen = {cell.learning_rate: float(f) for cell, f in zip(possible, frequencies, strict=True) if f}
+    if best.cell.replicates < statistics.FEWEST_PAIRED:
+        return Doubt(None, chosen)
+    others = [cell for cell in possible if cell is not best.cell]
+    found = statistics.simultaneous([cell.log_losses - best.cell.log_losses for cell in others])
+    # Where two rates are always equal, both ends are 0.
+    near = [cell.learning_rate for cell, one in zip(others, found.intervals, strict=True) if one.low <= 0]
+    return Doubt(near, chosen)
 
 
 def grid(cells: Sequence[CellResult]) -> tuple[Floats, list[float]]:
@@ -474,14 +400,8 @@ def grid(cells: Sequence[CellResult]) -> tuple[Floats, list[float]]:
     list of float
     """
     names = dict.fromkeys(cell.architecture for cell in cells)
-    known = {_key(cell): cell.log_errors for cell in cells if not cell.unknown}
+    known = {cell.key: cell.log_errors for cell in cells if not cell.unknown}
     rates = [
         rate for rate in sorted({cell.learning_rate for cell in cells}) if all((name, rate) in known for name in names)
     ]
     return np.array([[known[name, rate] for rate in rates] for name in names]), rates
-
-
-def disagreements(comparison: Comparison) -> list[tuple[Difference, Difference]]:
-    """Return the pairs of architectures on which the two judgements contradict each other, or only one decides."""
-    pairs = zip(comparison.last.differences, comparison.typical.differences, strict=True)
-    return [(a, b) for a, b in pairs if a.verdict != b.verdict]

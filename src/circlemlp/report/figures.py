@@ -82,8 +82,8 @@ def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
         x, y = dataset.x_validation[:POINTS_SHOWN], dataset.y_validation[:POINTS_SHOWN]
         for label, color in ((0, "#9f1d20"), (1, "#174a7c")):
             axes.scatter(*x[y == label].T, s=8, color=color, linewidth=0)
-        accuracy = record.summary.validation_accuracy[replicate]
-        shown = "diverged" if accuracy is None else f"accuracy {accuracy:.4f}"
+        error = best.cell.true_errors[replicate]
+        shown = f"true error {error:.3g}" if record.history.diverged_at[replicate] < 0 else "diverged"
         axes.set_title(f"{best.cell.architecture}, learning rate {best.cell.learning_rate:g}: {shown}")
         axes.grid(False)
     for axes in panels[n:]:
@@ -129,6 +129,7 @@ def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
             ha="center",
             fontsize=8,
             color="#555555",
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
         )
     axes.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="true error")
     if len(comparison.best) <= MOST_IN_LEGEND:

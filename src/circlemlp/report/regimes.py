@@ -81,7 +81,8 @@ def regime(record: Record, true_errors: Floats, *, higher_is_better: bool, line:
     record : Record
     true_errors : ndarray of shape (replicates,)
     higher_is_better : bool
-        Whether a higher learning rate of the same architecture has a lower validation loss.
+        Whether a higher learning rate of the same architecture has a validation loss that is lower, and not
+        practically equal.
     line : float
         The true error of the best straight line.
     bad_run_error : float

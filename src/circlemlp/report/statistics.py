@@ -129,7 +129,9 @@ class Comparisons:
     flips: int = 0
 
 
-def simultaneous(paired: Sequence[Floats] | Floats, *, flips: int = MOST_FLIPS) -> Comparisons:
+def simultaneous(
+    paired: Sequence[Floats] | Floats, *, flips: int = MOST_FLIPS, rng: np.random.Generator | None = None
+) -> Comparisons:
     """Return simultaneous intervals of the locations of paired differences.
 
     Around its location, a difference is as likely to lie on one side as on the other. So the critical value is the
@@ -146,6 +148,8 @@ def simultaneous(paired: Sequence[Floats] | Floats, *, flips: int = MOST_FLIPS) 
         The differences of each pair, finite.
     flips : int
         At most; fewer if there are so many differences that it would take minutes.
+    rng : numpy.random.Generator, optional
+        Another source of random flips, for a simulation of many experiments.
     """
     differences = np.array(paired) if len(paired) else np.empty((0, 0))
     n = differences.shape[1]
@@ -155,7 +159,7 @@ def simultaneous(paired: Sequence[Floats] | Floats, *, flips: int = MOST_FLIPS) 
     centred = differences - centers[:, np.newaxis]
     flips = min(flips, max(FEWEST_FLIPS, NUMBERS // differences.size))
     at_once = max(1, NUMBERS_AT_ONCE // differences.size)
-    largest = np.concatenate([_largest(centred, signs) for signs in _signs(n, flips, at_once)])
+    largest = np.concatenate([_largest(centred, signs) for signs in _signs(n, flips, at_once, rng)])
     kept = n - 2 * cut(n)
     critical = float(np.quantile(largest, CONFIDENCE, method="higher")) * math.sqrt(kept / (kept - 1))
     intervals = [
@@ -173,11 +177,11 @@ def _largest(centred: Floats, signs: Floats) -> Floats:
     return largest
 
 
-def _signs(n: int, flips: int, at_once: int) -> Iterator[Floats]:
+def _signs(n: int, flips: int, at_once: int, rng: np.random.Generator | None) -> Iterator[Floats]:
     """Yield rows of signs. Flipping all signs changes no |t|, so where all rows are taken, the first sign is 1."""
     enumerated = 2 ** (n - 1) <= flips
     total = 2 ** (n - 1) if enumerated else flips
-    rng = stream(0, "statistics", "flips", n)
+    rng = rng or stream(0, "statistics", "flips", n)
     for start in range(0, total, at_once):
         size = min(at_once, total - start)
         rows = np.arange(start, start + size)[:, np.newaxis]

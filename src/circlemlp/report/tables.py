@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from circlemlp import wording
@@ -17,7 +18,9 @@ MOST_PAIRS = 45
 
 def best_table(best: Sequence[BestRate]) -> Table:
     """Return a line for each architecture."""
-    rows = [[one.cell.architecture, str(one.cell.parameters), *_best_cells(one)] for one in _ranked(best)]
+    rows = [
+        [one.cell.architecture, str(one.cell.record.summary.n_parameters), *_best_cells(one)] for one in _ranked(best)
+    ]
     head = ["architecture", "parameters", "best learning rate", "true error", "median", "worst", "bad runs"]
     return Table([*head, "validation accuracy", "validation loss", "epochs to 99%"], rows)
 
@@ -31,7 +34,7 @@ def _best_cells(one: BestRate) -> list[str]:
         return ["none: too many replicates diverged at every rate", *[""] * 7]
     judged = one.judged
     rate = f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else "")
-    errors = ["", ""] if judged.unknown else [f"{judged.median:.3g}", f"{judged.worst:.3g}"]
+    errors = ["", ""] if judged.unknown else [f"{np.median(judged.true_errors):.3g}", f"{judged.true_errors.max():.3g}"]
     scores = [words.score(judged, name) for name in ("error", "accuracy", "loss")]
     return [rate, scores[0], *errors, words.bad_runs(judged), *scores[1:], words.epochs_to_goal(one)]
 
@@ -82,7 +85,7 @@ def differences(comparison: Comparison) -> list[Block]:
         return ["There is only one architecture."]
     if reason := words.nothing_claimed(comparison):
         return [f"{reason[0].upper()}{reason[1:]}."]
-    ranked, pairs = _ranked(comparison.best), comparison.differences
+    ranked, pairs = _ranked(comparison.best), comparison.last.differences
     shown = pairs if len(pairs) <= MOST_PAIRS else [one for one in pairs if ranked[0] in (one.first, one.second)]
     equal = comparison.settings.practically_equal
     text = (

@@ -4,11 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from circlemlp import wording
 from circlemlp.core.data import Dataset
 from circlemlp.report import regimes, statistics
 from circlemlp.report.boundary import true_boundary
-from circlemlp.report.comparison import MOST_COMPARED, BestRate, CellResult, Comparison, Difference, disagreements, grid
+from circlemlp.report.comparison import MOST_COMPARED, BestRate, CellResult, Comparison, Difference, grid
 from circlemlp.report.rulers import best_line_error, constant_error
 from circlemlp.report.statistics import FEWEST, FEWEST_PAIRED, Interval
 
@@ -65,7 +67,7 @@ def compared(comparison: Comparison) -> str:
     if reason := nothing_claimed(comparison):
         return f"{start}; {reason}."
     groups: dict[str, list[str]] = {}
-    for one in comparison.differences:
+    for one in comparison.last.differences:
         if lowest in (one.first, one.second):
             other = one.second if one.first is lowest else one.first
             edge = lowest.edge or other.edge
@@ -89,7 +91,7 @@ def _chosen(comparison: Comparison) -> str:
 
 def nothing_claimed(comparison: Comparison) -> str | None:
     """Say why no difference between architectures is claimed, if none is."""
-    n = comparison.replicates
+    n = comparison.best[0].judged.replicates
     if n == 1:
         return "one replicate of each cell does not tell chance from a difference, so none is claimed"
     if n < FEWEST_PAIRED:
@@ -124,7 +126,7 @@ def _shares_replicates(comparison: Comparison) -> bool:
 
 def population(comparison: Comparison) -> str:
     """Say what the intervals speak about."""
-    n = comparison.replicates
+    n = comparison.best[0].judged.replicates
     text = "Replicates differ in initialisation" + (
         " and shuffling" if comparison.cells[0].record.config.training.batch_size is not None else ""
     )
@@ -137,7 +139,7 @@ def population(comparison: Comparison) -> str:
     if _shares_replicates(comparison):
         text += (
             " The replicates that chose the learning rates are also judged at them, so the errors there are a little "
-            "optimistic, and claims are wrong more often than the intervals say."
+            "optimistic, and claims can be wrong more often than the intervals say."
         )
     return text
 
@@ -204,7 +206,7 @@ def findings(comparison: Comparison) -> Iterator[str]:
         f"Of {count(len(cells), 'cell')}: " + ", ".join(f"{n} {name}" for name, n in regimes_found.most_common()) + "."
     )
     constant = constant_error(true_boundary(cells[0].record))
-    if stuck := [cell for cell in cells if cell.median >= constant - 1e-12]:
+    if stuck := [cell for cell in cells if np.median(cell.true_errors) >= constant - 1e-12]:
         yield (
             f"The median network does no better than always giving one answer, which has true error {constant:.4g}: "
             f"{some([f'{cell.architecture} at {cell.learning_rate:g}' for cell in stuck])}."
@@ -215,14 +217,16 @@ def findings(comparison: Comparison) -> Iterator[str]:
 def above_threshold(comparison: Comparison) -> str:
     """Say which architectures have a true accuracy above 95 % in every network that is judged."""
     best, noise = comparison.best, comparison.cells[0].record.config.data.label_noise
-    above = [one.exists and 1 - one.judged.worst > THRESHOLD for one in best]  # what is not known is not above
+    above = [
+        one.exists and 1 - float(one.judged.true_errors.max()) > THRESHOLD for one in best
+    ]  # what is not known is not above
     possible = (
         f" The true accuracy counts no flipped labels; validation accuracy can be about {1 - noise:.4g} at best."
         if noise
         else ""
     )
     if all(above):
-        lowest = min(1 - one.judged.worst for one in best)
+        lowest = min(1 - float(one.judged.true_errors.max()) for one in best)
         return (
             f"Every architecture exceeds {THRESHOLD:.0%} true accuracy at its best learning rate, in every replicate "
             f"(the lowest: {lowest:.4f}).{possible}"
@@ -249,7 +253,8 @@ def judged_again(comparison: Comparison) -> str:
     verdicts = [
         f"{now.first.cell.architecture} and {now.second.cell.architecture}: {decided(then, 'loss')} instead of "
         f"{decided(now)}"
-        for now, then in disagreements(comparison)
+        for now, then in zip(comparison.last.differences, comparison.typical.differences, strict=True)
+        if now.verdict != then.verdict
     ]
     if not rates and not verdicts:
         return f"{start}, the same learning rates are best, and the same is claimed."
@@ -282,12 +287,14 @@ def verdict(one: Difference, practically_equal: float) -> str:
 def rules(comparison: Comparison) -> str:
     """Say what the names of the regimes mean."""
     line = best_line_error(true_boundary(comparison.cells[0].record))
+    equal = comparison.settings.practically_equal
     return (
         "Regimes, the first that holds: diverged, more than a quarter of the replicates did; too slow, the median "
         f"replicate's validation loss still falls by more than {1 - regimes.IMPROVING:.0%} from one tenth of the "
-        "epochs to the last, and a higher rate ended lower; collapsed, the median true error is no lower than that "
-        f"of the best straight line, {line:.4g}; unstable, at least {regimes.UNSTABLE:.0%} of the replicates are bad "
-        f"runs or end more than {regimes.SPIKE:g} times above their median of the last tenth; good, none of these."
+        f"epochs to the last, and a higher rate ended more than {equal:.0%} lower; collapsed, the median true error is "
+        f"no lower than that of the best straight line, {line:.4g}; unstable, at least {regimes.UNSTABLE:.0%} of the "
+        f"replicates are bad runs or end more than {regimes.SPIKE:g} times above their median of the last tenth; good, "
+        "none of these."
     )
 
 
