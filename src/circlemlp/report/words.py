@@ -91,7 +91,7 @@ def _chosen(comparison: Comparison) -> str:
 
 def nothing_claimed(comparison: Comparison) -> str | None:
     """Say why no difference between architectures is claimed, if none is."""
-    n = comparison.best[0].judged.replicates
+    n = max(one.judged.replicates for one in comparison.best)
     if n == 1:
         return "one replicate of each cell does not tell chance from a difference, so none is claimed"
     if n < FEWEST_PAIRED:
@@ -126,7 +126,7 @@ def _shares_replicates(comparison: Comparison) -> bool:
 
 def population(comparison: Comparison) -> str:
     """Say what the intervals speak about."""
-    n = comparison.best[0].judged.replicates
+    n = max(one.judged.replicates for one in comparison.best)
     text = "Replicates differ in initialisation" + (
         " and shuffling" if comparison.cells[0].record.config.training.batch_size is not None else ""
     )
