@@ -29,7 +29,8 @@ def main() -> int:
         raise ConfigError(f"paths.results=null: a report needs a folder of results; {remedy}")
     prepare(config)
     folder = Path(config.paths.reports)
-    write_report(folder, config.title, read(Path(config.paths.results)), config.data, Store(Path(config.paths.records)))
+    records, store = read(Path(config.paths.results)), Store(Path(config.paths.records))
+    write_report(folder, config.title, records, config.data, store, config.report)
     print(f"{folder}/report.md, {folder}/report.html")
     return 0
 

@@ -1,8 +1,11 @@
 """Records with chosen outcomes, to see what is made of them."""
 
+import copy
+import dataclasses
+
 import numpy as np
 
-from circlemlp.config import QuarterCircle
+from circlemlp.config import QuarterCircle, Report
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.parameters import Layout
 from circlemlp.core.training import History
@@ -14,6 +17,7 @@ DATA = QuarterCircle(
 )
 DATASET = generate(DATA)
 EPOCHS = 6
+SETTINGS = Report(bad_run_error=0.03, practically_equal=0.1)
 
 
 def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **volatile):
@@ -66,6 +70,16 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **
         true_error=np.array([np.nan if loss is None else loss / 10 for loss in losses]),
         volatile=Volatile(**volatile),
     )
+
+
+def with_losses(record, losses):
+    """Return a record with other curves of validation loss, shape (replicates, epochs + 1)."""
+    ingredients = copy.deepcopy(record.ingredients)
+    ingredients["config"]["training"]["epochs"] = losses.shape[1] - 1
+    history = History.empty(len(losses), losses.shape[1] - 1)
+    history.training_loss[:] = history.validation_loss[:] = losses
+    history.validation_accuracy[:] = record.history.validation_accuracy[:, -1:]
+    return dataclasses.replace(record, ingredients=ingredients, history=history)
 
 
 GRID = [

@@ -122,7 +122,7 @@ def test_metrics_plots_and_experiments(smoke):
     shown = json.loads(smoke.run("dvc", "metrics", "show", "--json").stdout)
     metrics = shown[""]["data"]["reports/metrics.json"]["data"]
     assert set(metrics) == {"best", "2-64-1", "2-64-32-1"}
-    assert metrics["best"] == min((metrics["2-64-1"], metrics["2-64-32-1"]), key=lambda one: one["validation_loss"])
+    assert metrics["best"] == min((metrics["2-64-1"], metrics["2-64-32-1"]), key=lambda one: one["true_error"])
     smoke.run("dvc", "plots", "show", "--out", "plots")
     page = (smoke.folder / "plots/index.html").read_text()
     assert "boundaries.svg" in page

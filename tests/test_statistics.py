@@ -1,36 +1,172 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm, trim_mean
+from scipy.stats import t as student_t
+from scipy.stats.mstats import trimmed_stde, winsorize
 
-from circlemlp.report.statistics import Interval, mean_interval
+from circlemlp.report import statistics
+from circlemlp.report.statistics import (
+    Interval,
+    choice_frequencies,
+    location,
+    proportion,
+    replicates_to_decide,
+    shares,
+    simultaneous,
+    standard_error,
+    trimmed_mean,
+)
 
-
-def test_the_interval_of_a_textbook_sample():
-    interval = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
-    # t(0.975, 4) = 2.776445, s = 1.581139
-    assert interval.mean == 3
-    assert interval.half_width == pytest.approx(2.776445 * 1.581139 / math.sqrt(5), rel=1e-6)
-
-
-def test_it_covers_the_true_mean_as_often_as_it_says():
-    samples = np.random.default_rng(0).normal(7, 2, size=(4000, 10))
-    intervals = [mean_interval(list(sample)) for sample in samples]
-    covered = np.mean([abs(one.mean - 7) <= one.half_width for one in intervals])
-    assert abs(covered - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 4000)
-
-
-def test_more_comparisons_make_it_wider():
-    assert mean_interval([1, 2, 3], comparisons=6).half_width > mean_interval([1, 2, 3]).half_width
-
-
-def test_few_values_leave_everything_open():
-    assert math.isnan(mean_interval([]).mean)
-    assert mean_interval([0.5]).mean == 0.5
-    assert math.isnan(mean_interval([0.5]).half_width)
-    assert not mean_interval([0.5]).excludes_zero
+RNG = np.random.default_rng(0)
+SAMPLES = RNG.lognormal(size=(3, 11))
 
 
-@pytest.mark.parametrize(("mean", "half_width", "excludes"), [(1, 0.5, True), (-1, 0.5, True), (0.4, 0.5, False)])
-def test_excluding_zero(mean, half_width, excludes):
-    assert Interval(mean, half_width, 5).excludes_zero is excludes
+def test_the_trimmed_mean_of_ten_values_is_that_of_the_middle_six():
+    assert trimmed_mean([100, 3, 1, 2, 4, 5, 6, 7, 8, -50]) == pytest.approx((2 + 3 + 4 + 5 + 6 + 7) / 6)
+    assert trimmed_mean(SAMPLES) == pytest.approx(trim_mean(SAMPLES, 0.25, axis=1))
+    assert math.isnan(trimmed_mean([]))
+
+
+def test_its_standard_error_by_hand_and_by_scipy():
+    # Eight values: 1 and 2 count as 3, 7 and 90 as 6.
+    winsorised = np.array([3, 3, 3, 4, 5, 6, 6, 6])
+    by_hand = math.sqrt(np.square(winsorised - 4.5).sum() / 7) / (0.5 * math.sqrt(8))
+    assert standard_error([1, 90, 3, 4, 5, 6, 7, 2]) == pytest.approx(by_hand)
+    assert standard_error(SAMPLES[0]) == pytest.approx(float(trimmed_stde(SAMPLES[0], limits=(0.25, 0.25))))
+    assert math.isnan(standard_error([1.0]))
+
+
+def test_the_interval_of_tukey_and_mclaughlin_by_hand():
+    sample = SAMPLES[1]  # 11 values, of which 7 are kept
+    winsorised = np.asarray(winsorize(sample, limits=(2 / 11, 2 / 11)))
+    half = student_t.ppf(0.975, 6) * winsorised.std(ddof=1) / (0.5 * math.sqrt(11))
+    interval = location(sample)
+    assert (interval.low, interval.high) == pytest.approx((interval.estimate - half, interval.estimate + half))
+    assert interval.estimate in interval
+
+
+def test_too_few_values_have_no_interval():
+    assert location([1.0, 2.0, 4.5]).estimate == 2.5
+    assert not location([1.0, 2.0, 4.5]).exists
+    assert location([1.0, 2.0, 3.0, 4.0]).exists
+    assert math.isnan(location([1.0, 2.0, 3.0, np.nan]).estimate)
+    assert math.isnan(location([]).estimate)
+
+
+def test_wilson_s_interval_solves_its_equation():
+    interval, z = proportion(3, 10), norm.ppf(0.975)
+    assert interval.estimate == 0.3
+    for p in (interval.low, interval.high):
+        assert abs(0.3 - p) == pytest.approx(z * math.sqrt(p * (1 - p) / 10))
+    assert proportion(0, 10).low == 0
+    assert 0.2 < proportion(0, 10).high < 0.3
+
+
+def slow_critical(differences):
+    """Return the critical value with loops over all 2^n rows of signs."""
+    largest = []
+    for signs in itertools.product([1, -1], repeat=differences.shape[1]):
+        flipped = [(row - trim_mean(row, 0.25)) * signs for row in differences]
+        largest.append(max(abs(trim_mean(f, 0.25)) / float(trimmed_stde(f, limits=(0.25, 0.25))) for f in flipped))
+    kept = differences.shape[1] - 2 * int(differences.shape[1] / 4)
+    return sorted(largest)[math.ceil(0.95 * (len(largest) - 1))] * math.sqrt(kept / (kept - 1))
+
+
+def test_simultaneous_intervals_agree_with_a_second_implementation():
+    differences = RNG.normal(0.3, 1, (3, 8))
+    found = simultaneous(differences)
+    # That quantile is of half the rows, each of which stands for two.
+    assert found.flips == 2**7
+    assert found.critical == pytest.approx(slow_critical(differences), rel=0.02)
+    assert found.critical > student_t.ppf(0.975, 3)
+    for row, interval in zip(differences, found.intervals, strict=True):
+        half = found.critical * float(trimmed_stde(row, limits=(0.25, 0.25)))
+        assert (interval.low, interval.high) == pytest.approx(
+            (trim_mean(row, 0.25) - half, trim_mean(row, 0.25) + half)
+        )
+
+
+def test_random_flips_give_nearly_what_all_give_and_always_the_same(monkeypatch):
+    differences = RNG.normal(size=(6, 14))
+    every = simultaneous(differences)
+    some = simultaneous(differences, flips=4000)
+    assert (every.flips, some.flips) == (2**13, 4000)
+    assert some.critical == pytest.approx(every.critical, rel=0.05)
+    assert simultaneous(differences, flips=4000) == some
+    monkeypatch.setattr(statistics, "NUMBERS", 84 * 1500)
+    assert simultaneous(differences).flips == 1500
+
+
+def test_no_interval_is_narrower_than_that_of_one_location():
+    for _ in range(20):
+        row = RNG.normal(size=9)
+        (together,), alone = simultaneous([row]).intervals, location(row)
+        assert together.high >= alone.high - 1e-12
+
+
+def test_with_seven_pairs_nothing_can_be_told():
+    found = simultaneous(np.arange(1.0, 8.0)[np.newaxis])
+    assert (found.flips, found.intervals[0].exists, found.intervals[0].estimate) == (0, False, 4.0)
+    assert simultaneous(np.empty((0, 10))).intervals == []
+
+
+def test_differences_that_do_not_vary_are_certain_and_give_no_warning():
+    (interval,) = simultaneous(np.full((1, 10), 0.5)).intervals
+    assert (interval.low, interval.high) == (0.5, 0.5)
+
+
+def test_differences_with_two_values_leave_everything_open():
+    """Flipped, they often become equal, and have no error."""
+    (interval,) = simultaneous(np.array([[0.01, -0.01] * 5])).intervals
+    assert interval.low < -1e3
+    assert interval.high > 1e3
+    assert interval.to_powers_of_ten() == Interval(1.0, 1e-300, 1e300)
+
+
+@pytest.mark.parametrize("n", [10, 30])
+def test_equal_architectures_are_told_apart_in_about_one_in_twenty_experiments(n):
+    rng, alarms, rounds = np.random.default_rng(7), 0, 400
+    for _ in range(rounds):
+        outcomes = rng.normal(size=(4, n)) + 0.5 * rng.normal(size=n)
+        differences = np.array([a - b for a, b in itertools.combinations(outcomes, 2)])
+        alarms += any(0 not in interval for interval in simultaneous(differences, flips=199).intervals)
+    assert 0.02 < alarms / rounds < 0.09  # 0.05 and four standard errors
+
+
+def test_the_number_of_replicates_that_would_decide_has_its_power():
+    # One interval, estimate 0.5, standard error 0.25 from 10, critical value 2; z(0.8) = 0.8416.
+    interval = Interval(0.5, 0.0, 1.0)
+    assert replicates_to_decide(interval, 2, 10, 0.1) == math.ceil(10 * (2.8416 * 0.25 / 0.5) ** 2)
+    # A difference of 0.02 is nearer to 0 than to the margin, 0.1, and would be called practically equal.
+    assert replicates_to_decide(Interval(0.02, -0.48, 0.52), 2, 10, 0.1) == math.ceil(10 * (2.8416 * 0.25 / 0.08) ** 2)
+    # With so many replicates, the interval leaves out 0 in four of five experiments.
+    rng, n = np.random.default_rng(1), replicates_to_decide(Interval(0.5, 0.0, 1.0), 2, 10, 0.1)
+    means = rng.normal(0.5, 0.25 * math.sqrt(10), (4000, n)).mean(axis=1)
+    assert 0.77 < np.mean(means > 2 * 0.25 * math.sqrt(10 / n)) < 0.83
+
+
+def test_shares_by_hand_and_that_they_add_up():
+    # Rows differ by 2, columns by 4, nothing else: 8 values, sums of squares 8 and 32.
+    table = np.array([[0.0, 4.0], [2.0, 6.0]])[..., np.newaxis] + np.zeros(2)
+    assert shares(table) == pytest.approx({"rows": 0.2, "columns": 0.8, "interaction": 0, "replicates": 0})
+    assert shares(table + np.array([-1, 1]))["replicates"] == pytest.approx(8 / 48)
+    assert shares(np.array([[[1.0], [0.0]], [[0.0], [1.0]]]))["interaction"] == 1
+    values = RNG.normal(size=(4, 7, 10))
+    assert sum(shares(values).values()) == pytest.approx(1)
+    total = np.square(values - values.mean()).sum()
+    assert shares(values)["rows"] * total == pytest.approx(
+        70 * np.square(values.mean(axis=(1, 2)) - values.mean()).sum()
+    )
+    assert all(math.isnan(share) for share in shares(np.full((2, 2, 2), 0.1)).values())
+
+
+def test_resampling_two_values_chooses_as_their_draws_do():
+    # Of two replicates, the first row is lower in one and far higher in the other: it is lowest only if the first is
+    # drawn twice, a quarter of the time.
+    frequencies = choice_frequencies(np.array([[0.0, 9.0], [1.0, 1.0]]), "a test")
+    assert frequencies[0] == pytest.approx(0.25, abs=0.06)
+    assert frequencies.sum() == pytest.approx(1)
+    assert list(choice_frequencies(np.zeros((3, 5)), "a test")) == [1, 0, 0]

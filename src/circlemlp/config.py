@@ -183,6 +183,13 @@ class Paths(Section):
     reports: PathText
 
 
+class Report(Section):
+    """What the report calls a bad run (a true error above it) and practically equal (errors that differ by less)."""
+
+    bad_run_error: Annotated[float, Field(gt=0, le=1)]
+    practically_equal: Annotated[float, Field(gt=0, le=1)]
+
+
 class Printing(Section):
     """What is printed. ``print_every``: a line every this many epochs for each finished cell."""
 
@@ -236,6 +243,7 @@ class Config(CellConfig):
     numerics: Literal["auto", "portable", "native"]
     tracking: Tracking
     paths: Paths
+    report: Report
     progress: Printing
 
     @model_validator(mode="after")

@@ -6,19 +6,26 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.style
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from circlemlp.core.data import Dataset
-from circlemlp.report.boundary import LEARNED, TRUE, draw_boundary, median_replicate
+from circlemlp.report.boundary import LEARNED, TRUE, draw_boundary, median_replicate, true_boundary
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Picture
+from circlemlp.report.regimes import diverged
+from circlemlp.report.rulers import best_line_error, constant_error
 
 POINTS_SHOWN = 250
+MOST_PANELS, MOST_IN_LEGEND, MOST_ANNOTATED, MOST_REPLICATES = 12, 12, 12, 100
+"""Architectures in a figure of panels and in a legend; learning rates whose numbers and names are all written out;
+replicates of a cell that are drawn."""
 STYLE: Any = {
     "svg.hashsalt": "circlemlp",  # ids in the file are hashes of their content, not random
     "svg.fonttype": "path",
@@ -46,9 +53,9 @@ def draw_all(
         ),
         "learning_rates": (
             lambda: learning_rates(comparison, replicates),
-            "Validation loss against the learning rate",
+            "True error against the learning rate",
         ),
-        "heatmap": (lambda: heatmap(comparison), "Validation accuracy and loss of every cell"),
+        "heatmap": (lambda: heatmap(comparison), "True error and validation loss of every cell"),
         "loss_curves": (
             lambda: loss_curves(comparison, curves),
             "Training and validation loss at the best learning rate",
@@ -63,21 +70,21 @@ def draw_all(
 
 def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
     """Draw probability contours, each of the replicate with the median validation loss."""
-    n = len(comparison.best)
+    n = min(len(comparison.best), MOST_PANELS)
     columns = min(n, 2)
     rows = -(-n // columns)
     figure = Figure(figsize=(4.1 * columns + 0.6, 4.1 * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     filled = None
-    for axes, best in zip(panels, comparison.best, strict=False):
+    for axes, best in zip(panels, comparison.best[:n], strict=False):
         record = best.cell.record
         replicate = median_replicate(record)
         filled = draw_boundary(axes, record, replicate) or filled
         x, y = dataset.x_validation[:POINTS_SHOWN], dataset.y_validation[:POINTS_SHOWN]
         for label, color in ((0, "#9f1d20"), (1, "#174a7c")):
             axes.scatter(*x[y == label].T, s=8, color=color, linewidth=0)
-        accuracy = record.summary.validation_accuracy[replicate]
-        shown = "diverged" if accuracy is None else f"accuracy {accuracy:.4f}"
+        error = best.cell.true_errors[replicate]
+        shown = f"true error {error:.3g}" if record.history.diverged_at[replicate] < 0 else "diverged"
         axes.set_title(f"{best.cell.architecture}, learning rate {best.cell.learning_rate:g}: {shown}")
         axes.grid(False)
     for axes in panels[n:]:
@@ -93,79 +100,106 @@ def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
 
 
 def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
-    """Draw the validation loss against the learning rate, a colour for each architecture."""
-    figure = Figure(figsize=(8.6, 4.2), layout="constrained")
+    """Draw the true error of every replicate against the learning rate, and medians, a colour for each architecture."""
+    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
     axes = figure.subplots()
-    names = [best.cell.architecture for best in comparison.best]
-    finished = replicates.dropna(subset="validation_loss")
-    if finished.empty:
-        axes.set_title("every replicate diverged")
+    boundary = true_boundary(comparison.cells[0].record)
+    known = replicates[replicates["true_error"] > 0]
+    if known.empty:
+        axes.set_title("no true error is known")
         return figure
-    sns.lineplot(
-        finished,
-        x="learning_rate",
-        y="validation_loss",
-        hue="architecture",
-        hue_order=names,
-        style="architecture",
-        style_order=names,
-        markers=True,
-        dashes=False,
-        palette=_palette(len(names)),
-        errorbar=RANGE,
-        ax=axes,
-    )
-    axes.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss")
-    axes.legend(title="architecture")
+    colors = _colors(comparison)
+    names = [best.cell.architecture for best in comparison.best]
+    for place, name in enumerate(names):
+        own = known[known["architecture"] == name]
+        aside = 1.2 ** ((place + 0.5) / len(names) - 0.5)  # so that architectures do not hide each other
+        some = own[own["replicate"] < MOST_REPLICATES]
+        axes.scatter(
+            some["learning_rate"] * aside, some["true_error"], s=9, color=colors[name], alpha=0.45, linewidth=0
+        )
+        medians = own.groupby("learning_rate")["true_error"].median()
+        axes.plot(medians.index, medians, color=colors[name], label=name, linewidth=1.6)
+    for error, text in (
+        (constant_error(boundary), "constant answer"),
+        (best_line_error(boundary), "best straight line"),
+    ):
+        axes.axhline(error, color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
+        axes.annotate(
+            f"{text}, {error:.3g}",
+            (0.55, error),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color="#555555",
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
+        )
+    axes.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="true error")
+    if len(comparison.best) <= MOST_IN_LEGEND:
+        figure.legend(title="architecture", loc="outside right center")
     return figure
 
 
 def heatmap(comparison: Comparison) -> Figure:
-    """Draw mean validation accuracy and loss, architecture by learning rate."""
+    """Draw true error and validation loss, architecture by learning rate."""
     names = [best.cell.architecture for best in comparison.best]
     table = pd.DataFrame(
         [
             {
                 "architecture": cell.architecture,
                 "learning rate": cell.learning_rate,
-                "accuracy": cell.accuracy.mean,
-                "loss": cell.loss.mean,
+                "true error": np.nan if diverged(cell.record) else cell.error.estimate,
+                "validation loss": np.nan if diverged(cell.record) else cell.loss.estimate,
             }
             for cell in comparison.cells
         ]
     )
-    figure = Figure(figsize=(10.5, 1.3 + 0.62 * len(names)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, value, cmap in ((left, "accuracy", "viridis"), (right, "loss", "viridis_r")):
-        grid = table.pivot_table(index="architecture", columns="learning rate", values=value, dropna=False).loc[names]
-        if not grid.notna().any(axis=None):
-            axes.set_title("every replicate diverged")
-            continue
-        sns.heatmap(
-            grid,
-            annot=True,
-            fmt=".4f",
-            cmap=cmap,
-            norm=LogNorm() if value == "loss" else None,
-            linewidths=1.5,
-            annot_kws={"size": 9},
-            ax=axes,
-            cbar=False,
-        )
+    rates = sorted(set(table["learning rate"]))
+    annotated = len(rates) <= MOST_ANNOTATED
+    size = (max(10.5, 1.5 * len(rates)) if annotated else 16, min(1.3 + 0.62 * len(names), 60))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, value in zip(panels, ("true error", "validation loss"), strict=True):
+        wide = table.pivot_table(index="architecture", columns="learning rate", values=value, dropna=False)
+        wide = wide.reindex(index=names, columns=rates)
         axes.grid(False)
-        axes.set(title=f"mean validation {value}", xlabel="learning rate", ylabel="")
-        axes.set_xticklabels([f"{rate:g}" for rate in grid.columns], rotation=0)
-        axes.tick_params(length=0)
-        for best in comparison.best:
-            column = list(grid.columns).index(best.cell.learning_rate)
-            axes.add_patch(_frame(column, names.index(best.cell.architecture)))
-        axes.set_yticklabels(names, rotation=0)
+        if wide.notna().any(axis=None):
+            _shade(axes, wide, annotated=annotated)
+            for best in comparison.best:
+                if best.exists:
+                    axes.add_patch(_frame(rates.index(best.cell.learning_rate), names.index(best.cell.architecture)))
+            axes.set(title=value, xlabel="learning rate", ylabel="")
+        else:
+            axes.set(title=f"{value}: not known of any cell", xticks=[], yticks=[])
     return figure
+
+
+def _shade(axes: Axes, table: pd.DataFrame, *, annotated: bool) -> None:
+    """Draw one table of positive numbers as colours; name every rate, or some of them where there are many."""
+    sns.heatmap(
+        table,
+        annot=annotated,
+        fmt=".3g",
+        cmap="viridis_r",
+        norm=LogNorm(),
+        linewidths=1.5 if annotated else 0,
+        annot_kws={"size": 9},
+        ax=axes,
+        cbar=False,
+        xticklabels=False,
+        yticklabels=False,
+    )
+    step = 1 if annotated else -(-len(table.columns) // MOST_ANNOTATED)
+    shown = range(0, len(table.columns), step)
+    axes.set_xticks([place + 0.5 for place in shown], [f"{table.columns[place]:.3g}" for place in shown], rotation=0)
+    axes.set_yticks([place + 0.5 for place in range(len(table))], list(table.index), rotation=0)
+    axes.tick_params(length=0)
 
 
 def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> Figure:
     """Draw mean curves over replicates, with a band from the lowest to the highest."""
-    n = len(comparison.best)
+    n = min(len(comparison.best), MOST_PANELS)
     columns = min(n, 2)
     rows = -(-n // columns)
     figure = Figure(figsize=(4.5 * columns, 2.9 * rows + 0.4), layout="constrained")
@@ -177,7 +211,7 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> Figure:
         value_name="loss",
     ).dropna()
     long["split"] = long["split"].str.replace("_loss", "")
-    for axes, best in zip(panels, comparison.best, strict=False):
+    for axes, best in zip(panels, comparison.best[:n], strict=False):
         own = long[long["identity"] == best.cell.record.identity[:12]]
         sns.lineplot(
             own,
@@ -201,6 +235,13 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> Figure:
     for axes in panels[n:]:
         axes.set_axis_off()
     return figure
+
+
+def _colors(comparison: Comparison) -> dict[str, tuple[float, float, float]]:
+    """Return a colour for each architecture, by the order of their names."""
+    names = sorted({cell.architecture for cell in comparison.cells})
+    palette = _palette(len(names)) if len(names) <= 10 else list(sns.color_palette("husl", len(names)))
+    return dict(zip(names, palette, strict=True))
 
 
 def _palette(n: int) -> list[tuple[float, float, float]]:

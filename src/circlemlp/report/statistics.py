@@ -1,53 +1,254 @@
-"""Means over replicates, with what they leave open."""
+"""What replicates say about a quantity, and what they leave open.
+
+The location of a sample is its 25 % trimmed mean, the mean of its middle half, which a few bad runs do not move; its
+standard error comes from the winsorised variance, in which the values left out count as the outermost ones kept [1]_.
+SciPy's functions serve where SciPy has them.
+
+References
+----------
+.. [1] Tukey and McLaughlin (1963), "Less vulnerable confidence and significance procedures for location based on a
+   single sample", Sankhya A 25.
+.. [2] Wilson (1927), "Probable inference, the law of succession, and statistical inference", JASA 22.
+.. [3] Westfall and Young (1993), "Resampling-based multiple testing", section 2.3: the largest statistic.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest, norm, t
+from scipy.stats.mstats import trimmed_mean_ci
 
-CONFIDENCE = 0.95
+from circlemlp.core.streams import stream
+
+CONFIDENCE, POWER = 0.95, 0.8
+TRIMMED = 0.25
+"""The share of a sample that is left out at either end."""
+FEWEST = 4
+"""The fewest values that have an interval: of fewer, nothing is left out."""
+FEWEST_PAIRED = 8
+"""The fewest pairs that can show one difference of six: with n, the smallest p-value of sign flips is 2^(1 - n)."""
+MOST_FLIPS, FEWEST_FLIPS, NUMBERS, NUMBERS_AT_ONCE = 2**19, 1000, 200_000_000, 2_000_000
+"""Rows of signs at most and at least; how many numbers they may flip in all, which bounds the time, and at a time."""
+RESAMPLES = 1000
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and how far from it the true mean may lie.
+    """An estimate with its 95 % confidence interval; NaN where there is none."""
+
+    estimate: float
+    low: float = math.nan
+    high: float = math.nan
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is an interval, and not only an estimate."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def to_powers_of_ten(self) -> "Interval":
+        """Return the interval of 10 to the quantity."""
+        return Interval(*(10.0 ** min(max(x, -300.0), 300.0) for x in (self.estimate, self.low, self.high)))
+
+
+def cut(n: int) -> int:
+    """Return how many of n values are left out at either end."""
+    return int(TRIMMED * n)
+
+
+def trimmed_mean(values: ArrayLike) -> Floats:
+    """Return the 25 % trimmed means of samples along the last axis; NaN of no values."""
+    return _mean_and_error(values)[0]
+
+
+def standard_error(values: ArrayLike) -> Floats:
+    """Return the standard errors of the trimmed means of samples along the last axis: s_w / ((1 - 2 TRIMMED) sqrt(n)).
+
+    s_w is the standard deviation, with n - 1, of the winsorised sample. NaN of fewer than two values.
+    """
+    return _mean_and_error(values)[1]
+
+
+def _mean_and_error(values: ArrayLike) -> tuple[Floats, Floats]:
+    ordered = np.sort(np.asarray(values, np.float64), axis=-1)
+    n = ordered.shape[-1]
+    nothing = np.full(ordered.shape[:-1], np.nan)
+    if n == 0:
+        return nothing, nothing
+    out = cut(n)
+    means = ordered[..., out : n - out].mean(axis=-1)
+    if n == 1:
+        return means, nothing
+    ordered[..., :out], ordered[..., n - out :] = ordered[..., [out]], ordered[..., [n - 1 - out]]
+    return means, ordered.std(axis=-1, ddof=1) / ((1 - 2 * TRIMMED) * math.sqrt(n))
+
+
+def location(values: ArrayLike) -> Interval:
+    """Return the trimmed mean of one sample with the interval of Tukey and McLaughlin [1]_.
+
+    It is standard_error times Student's t to either side, with one degree of freedom fewer than values are kept.
+    """
+    sample = np.asarray(values, np.float64)
+    if not np.isfinite(sample).all():  # where one value is not known, neither is the middle half
+        return Interval(math.nan)
+    if len(sample) < FEWEST:
+        return Interval(float(trimmed_mean(sample)))
+    low, high = trimmed_mean_ci(sample, limits=(TRIMMED, TRIMMED), alpha=1 - CONFIDENCE)
+    return Interval(float(trimmed_mean(sample)), float(low), float(high))
+
+
+def proportion(count: int, n: int) -> Interval:
+    """Return a proportion with Wilson's interval [2]_: the p for which |count/n - p| <= z sqrt(p (1 - p) / n)."""
+    interval = binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(count / n, float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Intervals of several differences that hold together with 95 % confidence.
 
     Attributes
     ----------
-    mean : float
-        NaN of no values.
-    half_width : float
-        Of the 95 % confidence interval by Student's t; NaN of fewer than two values.
-    n : int
-        Number of values.
+    intervals : list of Interval
+        Without bounds if there are too few replicates.
+    critical : float
+        How many standard errors wide they are to either side.
+    flips : int
+        How many rows of signs that was taken from; 0 if there are too few replicates.
     """
 
-    mean: float
-    half_width: float
-    n: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies wholly above or below zero; False where there is none."""
-        return abs(self.mean) > self.half_width  # a comparison with NaN is False
+    intervals: list[Interval]
+    critical: float = math.nan
+    flips: int = 0
 
 
-def mean_interval(values: Sequence[float], *, comparisons: int = 1) -> Interval:
-    """Return the mean of independent values and its confidence interval.
+def simultaneous(
+    paired: Sequence[Floats] | Floats, *, flips: int = MOST_FLIPS, rng: np.random.Generator | None = None
+) -> Comparisons:
+    """Return simultaneous intervals of the locations of paired differences.
+
+    Around its location, a difference is as likely to lie on one side as on the other. So the critical value is the
+    95 % quantile of the largest |location| / standard error of all pairs when the signs of whole replicates of the
+    centred differences are flipped [3]_: in every way, or in ``flips`` random ones of a named stream where these are
+    fewer. The estimated location is nearer to the values than the true one, as a sample's mean is, so the quantile is
+    multiplied by sqrt(h / (h - 1)), h the number of values that the trimmed mean keeps. In simulations of four equal
+    architectures it lowers the family-wise rate of false alarms from 7.3 to 5.4 % at 10 replicates and from 5.8 to
+    4.8 % at 30; nominal are 5 %. It is at least Student's t, so that no interval is narrower than that of ``location``.
 
     Parameters
     ----------
-    values : sequence of float
-        Finite.
-    comparisons : int
-        How many intervals are to hold together; each is widened by Bonferroni's correction.
+    paired : sequence of ndarray of shape (replicates,)
+        The differences of each pair, finite.
+    flips : int
+        At most; fewer if there are so many differences that it would take minutes.
+    rng : numpy.random.Generator, optional
+        Another source of random flips, for a simulation of many experiments.
     """
-    n = len(values)
-    if n == 0:
-        return Interval(math.nan, math.nan, 0)
-    if n == 1:
-        return Interval(float(values[0]), math.nan, 1)
-    quantile = student_t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), n - 1)
-    return Interval(float(np.mean(values)), float(quantile * np.std(values, ddof=1) / math.sqrt(n)), n)
+    differences = np.array(paired) if len(paired) else np.empty((0, 0))
+    n = differences.shape[1]
+    centers, errors = _mean_and_error(differences)
+    if n < FEWEST_PAIRED:
+        return Comparisons([Interval(float(center)) for center in centers])
+    centred = differences - centers[:, np.newaxis]
+    flips = min(flips, max(FEWEST_FLIPS, NUMBERS // differences.size))
+    at_once = max(1, NUMBERS_AT_ONCE // differences.size)
+    largest = np.concatenate([_largest(centred, signs) for signs in _signs(n, flips, at_once, rng)])
+    kept = n - 2 * cut(n)
+    by_flips = float(np.quantile(largest, CONFIDENCE, method="higher")) * math.sqrt(kept / (kept - 1))
+    critical = max(by_flips, float(t.ppf((1 + CONFIDENCE) / 2, kept - 1)))
+    intervals = [
+        Interval(float(center), float(center - critical * error), float(center + critical * error))
+        for center, error in zip(centers, errors, strict=True)
+    ]
+    return Comparisons(intervals, critical, len(largest))
+
+
+def _largest(centred: Floats, signs: Floats) -> Floats:
+    """Return the largest |t| of all pairs for each row of signs, shape (flips, replicates)."""
+    means, errors = _mean_and_error(signs[:, np.newaxis] * centred)
+    errors = np.maximum(errors, 1e-9 * np.abs(means))  # equal values have a rounding error in the place of 0
+    largest: Floats = (np.abs(means) / np.where(errors > 0, errors, 1)).max(axis=-1)
+    return largest
+
+
+def _signs(n: int, flips: int, at_once: int, rng: np.random.Generator | None) -> Iterator[Floats]:
+    """Yield rows of signs. Flipping all signs changes no |t|, so where all rows are taken, the first sign is 1."""
+    enumerated = 2 ** (n - 1) <= flips
+    total = 2 ** (n - 1) if enumerated else flips
+    rng = rng or stream(0, "statistics", "flips", n)
+    for start in range(0, total, at_once):
+        size = min(at_once, total - start)
+        rows = np.arange(start, start + size)[:, np.newaxis]
+        bits = (rows >> np.arange(n)) & 1 if enumerated else rng.integers(0, 2, (size, n))
+        yield (1 - 2 * bits[:, ::-1]).astype(np.float64)
+
+
+def replicates_to_decide(interval: Interval, critical: float, n: int, margin: float) -> int:
+    """Return how many replicates would decide a comparison with a power of 0.8, if the estimate is the truth.
+
+    An interval then leaves out 0, or an end of ±margin, with this power where it is critical + z(0.8) standard errors
+    away, and these are proportional to 1 / sqrt(n). The one that is farther away decides first.
+
+    Parameters
+    ----------
+    interval : Interval
+        Of ``simultaneous``, from n replicates.
+    critical : float
+    n : int
+    margin : float
+        Differences between -margin and margin are practically none.
+    """
+    error = (interval.high - interval.estimate) / critical
+    distance = max(abs(interval.estimate), margin - abs(interval.estimate))
+    return math.ceil(n * ((critical + float(norm.ppf(POWER))) * error / distance) ** 2)
+
+
+def shares(values: Floats) -> dict[str, float]:
+    """Split the sum of squares of a two-way table into shares, as the analysis of variance does.
+
+    Parameters
+    ----------
+    values : ndarray of shape (rows, columns, replicates)
+
+    Returns
+    -------
+    dict of str to float
+        ``rows``, ``columns``, ``interaction``, ``replicates``; they add up to 1. All NaN if nothing varies.
+    """
+    grand = values.mean()
+    cells = values.mean(axis=2)
+    rows, columns = cells.mean(axis=1, keepdims=True), cells.mean(axis=0, keepdims=True)
+    sums = {
+        "rows": np.square(rows - grand).sum() * values.shape[1] * values.shape[2],
+        "columns": np.square(columns - grand).sum() * values.shape[0] * values.shape[2],
+        "interaction": np.square(cells - rows - columns + grand).sum() * values.shape[2],
+        "replicates": np.square(values - cells[..., np.newaxis]).sum(),
+    }
+    total = sum(sums.values())
+    return {name: float(part / total) if np.ptp(values) else math.nan for name, part in sums.items()}
+
+
+def choice_frequencies(values: Floats, *name: str | int) -> Floats:
+    """Return how often resampled replicates give each row the lowest trimmed mean; of equal rows, the first has it.
+
+    This is the bootstrap: replicates are drawn with replacement, the same ones for all rows.
+
+    Parameters
+    ----------
+    values : ndarray of shape (rows, replicates)
+    *name : str or int
+        Of the random stream.
+    """
+    rows, n = values.shape
+    rng = stream(0, "statistics", "choice", *name)
+    lowest = np.zeros(rows)
+    for _ in range(RESAMPLES):
+        lowest[trimmed_mean(values[:, rng.integers(0, n, n)]).argmin()] += 1
+    return lowest / RESAMPLES

@@ -1,0 +1,186 @@
+"""The report's tables, and the numbers that DVC shows. Those that judge are sorted by true error."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from circlemlp import wording
+from circlemlp.report import regimes, words
+from circlemlp.report.comparison import BestRate, CellResult, Comparison, Difference
+from circlemlp.report.document import Block, Code, Table
+from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
+
+MOST_PAIRS = 45
+"""Pairs of architectures in a table; of more, those with the lowest error are shown."""
+
+
+def best_table(best: Sequence[BestRate]) -> Table:
+    """Return a line for each architecture."""
+    rows = [
+        [one.cell.architecture, str(one.cell.record.summary.n_parameters), *_best_cells(one)] for one in _ranked(best)
+    ]
+    head = ["architecture", "parameters", "best learning rate", "true error", "median", "worst", "bad runs"]
+    return Table([*head, "validation accuracy", "validation loss", "epochs to 99%"], rows)
+
+
+def _ranked(best: Sequence[BestRate]) -> list[BestRate]:
+    return sorted(best, key=lambda one: one.rank)
+
+
+def _best_cells(one: BestRate) -> list[str]:
+    if not one.exists:
+        return ["none: too many replicates diverged at every rate", *[""] * 7]
+    judged = one.judged
+    rate = f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else "")
+    errors = ["", ""] if judged.unknown else [f"{np.median(judged.true_errors):.3g}", f"{judged.true_errors.max():.3g}"]
+    scores = [words.score(judged, name) for name in ("error", "accuracy", "loss")]
+    return [rate, scores[0], *errors, words.bad_runs(judged), *scores[1:], words.epochs_to_goal(one)]
+
+
+def choice_table(comparison: Comparison) -> Table:
+    """Return a line for each architecture with the doubts about its best learning rate."""
+    rows = []
+    for one, doubt in zip(comparison.best, comparison.doubts, strict=True):
+        if not one.exists:
+            continue
+        tied = "too few replicates to tell" if doubt.not_separated is None else _rates(doubt.not_separated) or "none"
+        chosen = sorted(doubt.frequencies.items(), key=lambda item: -item[1])
+        often = words.some([f"{rate:g}: {share:.0%}" for rate, share in chosen])
+        rows.append([one.cell.architecture, f"{one.cell.learning_rate:g}", tied, often])
+    return Table(
+        ["architecture", "best learning rate", "not separated from it", "chosen by resampled replicates"], rows
+    )
+
+
+def _rates(rates: Sequence[float]) -> str:
+    return words.some([f"{rate:g}" for rate in rates])
+
+
+def cells_table(cells: Sequence[CellResult]) -> Table:
+    """Return a line for each cell, the lowest true error first."""
+    rows = [
+        [
+            cell.architecture,
+            f"{cell.learning_rate:g}",
+            *(words.score(cell, name) for name in ("error", "accuracy", "loss")),
+            f"{cell.bad_runs} of {cell.replicates}",
+            f"{cell.diverged} of {cell.replicates}",
+            cell.regime,
+        ]
+        for cell in sorted(cells, key=_rank)
+    ]
+    scores = ["true error", "validation accuracy", "validation loss"]
+    return Table(["architecture", "learning rate", *scores, "bad runs", "diverged", "regime"], rows)
+
+
+def _rank(cell: CellResult) -> tuple[bool, bool, float]:
+    return regimes.diverged(cell.record), cell.unknown > 0, cell.error.estimate
+
+
+def differences(comparison: Comparison) -> list[Block]:
+    """Compare every two architectures, each at its best learning rate."""
+    if len(comparison.best) == 1:
+        return ["There is only one architecture."]
+    if reason := words.nothing_claimed(comparison):
+        return [f"{reason[0].upper()}{reason[1:]}."]
+    ranked, pairs = _ranked(comparison.best), comparison.last.differences
+    shown = pairs if len(pairs) <= MOST_PAIRS else [one for one in pairs if ranked[0] in (one.first, one.second)]
+    equal = comparison.settings.practically_equal
+    text = (
+        "Ratios of true errors, each architecture at its best learning rate, compared replicate by replicate, with "
+        "intervals that hold together at 95% (the largest |t| of "
+        f"{words.count(len(pairs), 'pair')}, by {comparison.last.flips} flips of signs). An interval without 1 names "
+        f"the lower error; one between {1 / (1 + equal):.3g} and {1 + equal:.3g} is practically equal; else nothing is "
+        "decided, and the number of replicates is that which would decide with a power of 80%."
+    )
+    if shown is not pairs:
+        text += f" Shown are the pairs with {ranked[0].cell.architecture}."
+    rows = [_difference_row(one, equal) for one in sorted(shown, key=lambda one: _order(one, ranked))]
+    return [text, Table(["architectures", "ratio of errors", "first lower in", "verdict"], rows)]
+
+
+def _order(one: Difference, ranked: Sequence[BestRate]) -> tuple[int, ...]:
+    return tuple(sorted((ranked.index(one.first), ranked.index(one.second))))
+
+
+def _difference_row(one: Difference, practically_equal: float) -> list[str]:
+    names = f"{one.first.cell.architecture} / {one.second.cell.architecture}"
+    if one.verdict == "none":
+        return [names, "", "", words.verdict(one, practically_equal)]
+    ties = one.first.judged.replicates - one.wins - one.losses
+    wins = f"{one.wins} of {one.first.judged.replicates}" + (f", {ties} equal" if ties else "")
+    return [names, words.interval(one.ratio), wins, words.verdict(one, practically_equal)]
+
+
+def by_cell(comparison: Comparison, name: str, values: Sequence[str]) -> Table:
+    """Return a line for each cell with a value that is shown as code."""
+    rows = [
+        [cell.architecture, f"{cell.learning_rate:g}", Code(value)]
+        for cell, value in zip(comparison.cells, values, strict=True)
+    ]
+    return Table(["architecture", "learning rate", name], rows)
+
+
+def facts(record: Record) -> Table:
+    """Name what the identities of all cells share."""
+    config, numerics = record.config, record.numerics
+    blas = ", ".join(f"{pool.internal_api} {pool.version} {pool.architecture}" for pool in numerics.blas)
+    environment = f"{numerics.mode}: NumPy {numerics.numpy}, {', '.join(numerics.simd[-1:]) or 'no SIMD'}"
+    rows = [
+        ["data", Code(record.ingredients["data"])],
+        ["code of the core", Code(record.ingredients["code"])],
+        ["numeric environment", f"{environment}, BLAS {blas or 'of the system'}, one thread"],
+        ["optimizer", wording.optimizer(config)],
+        ["seeds", f"data {config.data.seed}, training {config.training.seed}"],
+    ]
+    return Table(["what", "SHA-256 or value"], rows)
+
+
+def metrics(comparison: Comparison) -> dict[str, Any]:
+    """Return what ``dvc metrics`` shows: each architecture at its best learning rate, and the best of these."""
+
+    def numbers(one: BestRate) -> dict[str, float | None]:
+        judged = one.judged
+        found = {
+            "best_learning_rate": one.cell.learning_rate,
+            "true_error": judged.error.estimate,
+            "validation_accuracy": judged.accuracy.estimate,
+            "validation_loss": judged.loss.estimate,
+        }
+        # Six digits, because the last ones of a logarithm are the C library's.
+        rounded = {name: float(f"{x:.6g}") if one.exists and math.isfinite(x) else None for name, x in found.items()}
+        return {**rounded, "bad_runs": judged.bad_runs if one.exists else None}
+
+    lowest, *_ = _ranked(comparison.best)
+    return {"best": numbers(lowest)} | {one.cell.architecture: numbers(one) for one in comparison.best}
+
+
+def best_cell(comparison: Comparison, curves: pd.DataFrame) -> str:
+    """Return, as CSV, the mean curves of the architecture with the lowest true error: what ``dvc plots`` overlays."""
+    lowest, *_ = _ranked(comparison.best)
+    own = curves[curves["identity"] == lowest.cell.record.identity[:12]]
+    means: str = own.groupby("epoch")[["training_loss", "validation_loss"]].mean().to_csv(lineterminator="\n")
+    return means
+
+
+def timing(comparison: Comparison, store: Store) -> list[Block]:
+    """Return the training times: facts of one execution, not of the result."""
+    rows, wall, cpu = [], 0.0, 0.0
+    for cell in comparison.cells:
+        try:
+            told = store.load(cell.record.identity).volatile
+        except (KeyError, DamagedRecord):
+            told = Volatile()
+        row = [cell.architecture, f"{cell.learning_rate:g}"]
+        if told.wall_seconds is None or told.cpu_seconds is None:
+            rows.append([*row, "not known here", "", "", ""])
+            continue
+        wall, cpu = wall + told.wall_seconds, cpu + told.cpu_seconds
+        epochs = cell.record.config.training.epochs * cell.replicates
+        seconds = f"{told.wall_seconds:.1f}", f"{told.cpu_seconds:.1f}", f"{1000 * told.wall_seconds / epochs:.3f}"
+        rows.append([*row, *seconds, f"{told.started_at} on {told.host}"])
+    head = ["architecture", "learning rate", "wall s", "CPU s", "ms per epoch and replicate", "trained"]
+    return [f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time.", Table(head, rows)]

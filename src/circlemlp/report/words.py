@@ -1,0 +1,339 @@
+"""The report's sentences. Each is a function of the results, and claims what they support."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from circlemlp import wording
+from circlemlp.core.data import Dataset
+from circlemlp.report import regimes, statistics
+from circlemlp.report.boundary import true_boundary
+from circlemlp.report.comparison import MOST_COMPARED, BestRate, CellResult, Comparison, Difference, grid
+from circlemlp.report.rulers import best_line_error, constant_error
+from circlemlp.report.statistics import FEWEST, FEWEST_PAIRED, Interval
+
+THRESHOLD = 0.95
+"""The accuracy that the first version of this experiment claimed for every model without looking."""
+MOST_NAMED = 6
+"""Names in a sentence."""
+MOST_ASKED = 10_000
+"""Replicates of a cell: the configuration allows no more."""
+
+
+def headline(comparison: Comparison) -> tuple[str, str, str]:
+    """Say what explains the true error, how the architectures compare, and what limits both answers."""
+    return explained(comparison), compared(comparison), limits(comparison)
+
+
+def explained(comparison: Comparison) -> str:
+    """Say how much of the true error learning rate and architecture each explain."""
+    values, rates = grid(comparison.cells)
+    total = len({cell.learning_rate for cell in comparison.cells})
+    reason = None
+    if len(values) < 2 or total < 2:
+        reason = f"there is only one {'architecture' if len(values) < 2 else 'learning rate'}"
+    elif len(rates) < 2:
+        reason = "there are no two learning rates at which the true error of every architecture is known"
+    elif math.isnan(statistics.shares(values)["rows"]):
+        reason = "no two networks differ in it"
+    if reason:
+        return f"How much of the true error learning rate and architecture each explain cannot be said: {reason}."
+    part = {name: f"{share:.0%}" for name, share in statistics.shares(values).items()}
+    where = "over the grid" if len(rates) == total else f"over the {len(rates)} of {total} rates without a hole"
+    rest = (
+        f"their interaction {part['interaction']}, and {part['replicates']} is left to replicates"
+        if values.shape[2] > 1
+        else f"and {part['interaction']} is their interaction or chance, which one replicate does not tell apart"
+    )
+    return (
+        f"Of the differences in true error (sums of squares of its logarithm, {where}), the learning rate explains "
+        f"{part['columns']}, the architecture {part['rows']}, {rest}."
+    )
+
+
+def compared(comparison: Comparison) -> str:
+    """Say how the architecture with the lowest estimated error compares with the others."""
+    lowest = min(comparison.best, key=lambda one: one.rank)
+    if len(comparison.best) == 1:
+        return "There is one architecture, so none is compared."
+    if lowest.rank[0]:
+        return "No architecture has a known true error at a best learning rate, so none is compared."
+    start = (
+        f"{_chosen(comparison)} the lowest estimate of the true error is that of {lowest.cell.architecture}: "
+        f"{interval(lowest.judged.error)}"
+    )
+    if reason := nothing_claimed(comparison):
+        return f"{start}; {reason}."
+    groups: dict[str, list[str]] = {}
+    for one in comparison.last.differences:
+        if lowest in (one.first, one.second):
+            other = one.second if one.first is lowest else one.first
+            edge = lowest.edge or other.edge
+            kind = "edge" if edge and one.verdict != "none" else "lower" if one.lower is lowest else one.verdict
+            groups.setdefault(kind, []).append(other.cell.architecture)
+    words = {
+        "lower": "it is lower than that of",
+        "equal": "it is practically equal to that of",
+        "open": "it is undecided against",
+        "edge": "nothing is claimed, as a best rate is at an edge of the grid, against",
+        "none": "it is not comparable with that of",
+    }
+    words |= dict.fromkeys(("first", "second"), "against the order of the estimates, it is higher than that of")
+    return "; ".join([start, *(f"{words[kind]} {some(names)}" for kind, names in groups.items())]) + "."
+
+
+def _chosen(comparison: Comparison) -> str:
+    rates = {cell.learning_rate for cell in comparison.cells}
+    return "Each at its own learning rate," if len(rates) > 1 else f"At learning rate {min(rates):g},"
+
+
+def nothing_claimed(comparison: Comparison) -> str | None:
+    """Say why no difference between architectures is claimed, if none is."""
+    n = max(one.judged.replicates for one in comparison.best)
+    if n == 1:
+        return "one replicate of each cell does not tell chance from a difference, so none is claimed"
+    if n < FEWEST_PAIRED:
+        return (
+            f"with {n} replicates no difference is claimed: the smallest p-value that they can give is "
+            f"{2.0 ** (1 - n):.4f}, and six comparisons need 0.0083, which takes {FEWEST_PAIRED}"
+        )
+    if len(comparison.best) > MOST_COMPARED:
+        return f"more than {MOST_COMPARED} architectures are not compared with each other"
+    return None
+
+
+def limits(comparison: Comparison) -> str:
+    """Say what limits the answers: epochs, the grid, the data, and that choice and judgement share replicates."""
+    cells = comparison.cells
+    falling = sum(regimes.still_improving(cell.record) for cell in cells)
+    epochs = cells[0].record.config.training.epochs
+    improve = "improves" if falling == 1 else "improve"
+    parts = [f"{falling} of {count(len(cells), 'cell')} still {improve} after {count(epochs, 'epoch')}"]
+    if edges := [one.cell.architecture for one in comparison.best if one.edge]:
+        parts.append(f"the best learning rate of {some(edges)} is at an edge of the grid")
+    parts.append("all networks were trained on one draw of the data")
+    if _shares_replicates(comparison):
+        parts.append("the replicates that chose the learning rates also judge them")
+    return f"What limits this: {', '.join(parts[:-1])}, and {parts[-1]}."
+
+
+def _shares_replicates(comparison: Comparison) -> bool:
+    """Whether the replicates that are judged had a learning rate to choose."""
+    return not comparison.confirmed and len(comparison.cells) > len(comparison.best)
+
+
+def population(comparison: Comparison) -> str:
+    """Say what the intervals speak about."""
+    n = max(one.judged.replicates for one in comparison.best)
+    text = "Replicates differ in initialisation" + (
+        " and shuffling" if comparison.cells[0].record.config.training.batch_size is not None else ""
+    )
+    text += (
+        "; all share one draw of the data. So intervals and verdicts speak about networks that this recipe gives on "
+        "these points, and not about other points."
+    )
+    if n < FEWEST:
+        text += f" There are no intervals: they take at least {FEWEST} replicates."
+    if _shares_replicates(comparison):
+        text += (
+            " The replicates that chose the learning rates are also judged at them, so the errors there are a little "
+            "optimistic, and claims can be wrong more often than the intervals say."
+        )
+    return text
+
+
+def what_was_run(comparison: Comparison, dataset: Dataset) -> tuple[str, str]:
+    """Say what the experiment was, and on what data."""
+    config = comparison.cells[0].record.config
+    training, data = config.training, config.data
+    rates = sorted({cell.learning_rate for cell in comparison.cells})
+    batches = "the full batch" if training.batch_size is None else f"mini-batches of {training.batch_size}"
+    missing = len(rates) * len(comparison.best) - len(comparison.cells)
+    holes = f" ({missing} of {len(rates) * len(comparison.best)} cells of the grid are missing)" if missing else ""
+    shown = ", ".join(f"{rate:g}" for rate in rates) if len(rates) <= 30 else f"{rates[0]:g} to {rates[-1]:g}"
+    up_to = "up to " if config.early_stopping.patience is not None else ""
+    majority = float(dataset.y_validation.mean())
+    return (
+        f"{count(len(comparison.best), 'architecture')}, {count(len(rates), 'learning rate')} "
+        f"({shown}), {count(training.replicates, 'replicate')} of each cell{holes}: "
+        f"{count(sum(cell.replicates for cell in comparison.cells), 'network')}. "
+        f"Each was trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
+        f"{count(training.epochs, 'epoch')} in {training.dtype}.{_departures(comparison)}",
+        f"Data: {wording.shape(data)}, {data.n_train} training and {data.n_validation} validation points, "
+        f"label noise {data.label_noise:g}. "
+        f"Always giving the more frequent answer scores {max(majority, 1 - majority):.4f} on the validation points.",
+    )
+
+
+def _departures(comparison: Comparison) -> str:
+    """Say what differs from a constant learning rate and the last epoch's parameters."""
+    config = comparison.cells[0].record.config
+    text = ""
+    if schedule := wording.schedule(config):
+        text += f" Schedule: {schedule}."
+    if rule := wording.early_stopping(config):
+        stopped = [epoch for cell in comparison.cells for epoch in cell.record.summary.stopped_at]
+        text += (
+            f" Early stopping: after {rule} a replicate ends and takes back its best parameters, chosen on the "
+            f"validation points; {sum(epoch is not None for epoch in stopped)} of {len(stopped)} did."
+        )
+    return text
+
+
+def findings(comparison: Comparison) -> Iterator[str]:
+    """Yield what else the numbers support, a sentence or two at a time."""
+    yield above_threshold(comparison)
+    for one in comparison.best:
+        if not one.exists:
+            yield (
+                f"{one.cell.architecture} has no best learning rate: more than a quarter of the replicates diverged at "
+                "every one."
+            )
+        if one.edge:
+            yield (
+                f"The best learning rate of {one.cell.architecture}, {one.cell.learning_rate:g}, is the {one.edge} of "
+                "the grid: a better one may lie beyond it, so nothing is claimed from this architecture's rank."
+            )
+    cells = comparison.cells
+    diverged, total = sum(cell.diverged for cell in cells), sum(cell.replicates for cell in cells)
+    yield f"{diverged or 'None'} of {count(total, 'network')} diverged."
+    if unknown := sum(cell.unknown for cell in cells):
+        yield f"The true error of {count(unknown, 'network')} could not be computed; cells with one are not compared."
+    regimes_found = Counter(cell.regime for cell in cells)
+    yield (
+        f"Of {count(len(cells), 'cell')}: " + ", ".join(f"{n} {name}" for name, n in regimes_found.most_common()) + "."
+    )
+    constant = constant_error(true_boundary(cells[0].record))
+    if stuck := [cell for cell in cells if np.median(cell.true_errors) >= constant - 1e-12]:
+        yield (
+            f"The median network does no better than always giving one answer, which has true error {constant:.4g}: "
+            f"{some([f'{cell.architecture} at {cell.learning_rate:g}' for cell in stuck])}."
+        )
+    yield judged_again(comparison)
+
+
+def above_threshold(comparison: Comparison) -> str:
+    """Say which architectures have a true accuracy above 95 % in every network that is judged."""
+    best, noise = comparison.best, comparison.cells[0].record.config.data.label_noise
+    above = [
+        one.exists and 1 - float(one.judged.true_errors.max()) > THRESHOLD for one in best
+    ]  # what is not known is not above
+    possible = (
+        f" The true accuracy counts no flipped labels; validation accuracy can be about {1 - noise:.4g} at best."
+        if noise
+        else ""
+    )
+    if all(above):
+        lowest = min(1 - float(one.judged.true_errors.max()) for one in best)
+        return (
+            f"Every architecture exceeds {THRESHOLD:.0%} true accuracy at its best learning rate, in every replicate "
+            f"(the lowest: {lowest:.4f}).{possible}"
+        )
+    not_above = [one.cell.architecture for one, passed in zip(best, above, strict=True) if not passed]
+    exceed = "exceeds" if sum(above) == 1 else "exceed"
+    return (
+        f"{sum(above)} of {count(len(best), 'architecture')} {exceed} {THRESHOLD:.0%} true accuracy, in every "
+        f"replicate, at the best learning rate; not: {some(not_above)}.{possible}"
+    )
+
+
+def judged_again(comparison: Comparison) -> str:
+    """Say where the median of the last tenth of the epochs would have chosen or decided otherwise."""
+    start = (
+        "Chosen and judged by the median validation loss of the last tenth of the epochs, and not by the last network"
+    )
+    rates = [
+        f"{now.cell.architecture} has {then.cell.learning_rate:g} for its best rate instead of "
+        f"{now.cell.learning_rate:g}"
+        for now, then in zip(comparison.last.best, comparison.typical.best, strict=True)
+        if now.exists and now.cell is not then.cell
+    ]
+    verdicts = [
+        f"{now.first.cell.architecture} and {now.second.cell.architecture}: {decided(then, 'loss')} instead of "
+        f"{decided(now)}"
+        for now, then in zip(comparison.last.differences, comparison.typical.differences, strict=True)
+        if now.verdict != then.verdict
+    ]
+    if not rates and not verdicts:
+        return f"{start}, the same learning rates are best, and the same is claimed."
+    return f"{start}: {some([*rates, *verdicts], joined='; ')}."
+
+
+def decided(one: Difference, judged: str = "error") -> str:
+    """Return a verdict in a few words; ``judged`` is what it is about."""
+    if one.lower:
+        return f"{one.lower.cell.architecture} has the lower {judged}"
+    return {"equal": "practically equal", "open": "not decided", "none": "not compared"}[one.verdict]
+
+
+def verdict(one: Difference, practically_equal: float) -> str:
+    """Return a verdict as a table has it."""
+    if one.verdict == "none":
+        always = [best.cell.architecture for best in (one.first, one.second) if not best.exists]
+        if always:
+            return f"not comparable: {' and '.join(always)} diverged at every rate"
+        return "not comparable: not every true error is known"
+    if one.verdict == "open":
+        needed = f"about {one.to_decide}" if (one.to_decide or 0) <= MOST_ASKED else f"more than {MOST_ASKED}"
+        return f"not decided; {needed} replicates would"
+    width = max(one.ratio.high, 1 / one.ratio.low)
+    little = f", by less than {practically_equal:.0%}" if one.lower and width < 1 + practically_equal else ""
+    edge = " at these rates, one of which is at an edge" if one.lower and (one.first.edge or one.second.edge) else ""
+    return decided(one) + little + edge
+
+
+def rules(comparison: Comparison) -> str:
+    """Say what the names of the regimes mean."""
+    line = best_line_error(true_boundary(comparison.cells[0].record))
+    equal = comparison.settings.practically_equal
+    return (
+        "Regimes, the first that holds: diverged, more than a quarter of the replicates did; too slow, the median "
+        f"replicate's validation loss still falls by more than {1 - regimes.IMPROVING:.0%} from one tenth of the "
+        f"epochs to the last, and a higher rate ended more than {equal:.0%} lower; collapsed, the median true error is "
+        f"no lower than that of the best straight line, {line:.4g}; unstable, at least {regimes.UNSTABLE:.0%} of the "
+        f"replicates are bad runs or end more than {regimes.SPIKE:g} times above their median of the last tenth; good, "
+        "none of these."
+    )
+
+
+def bad_runs(cell: CellResult) -> str:
+    """Return how many bad runs a cell has, with Wilson's interval of their share."""
+    share = statistics.proportion(cell.bad_runs, cell.replicates)
+    return f"{cell.bad_runs} of {cell.replicates} ({share.low:.0%} to {share.high:.0%})"
+
+
+def interval(value: Interval, digits: str = ".3g") -> str:
+    """Return an estimate, with its interval where it has one."""
+    if math.isnan(value.estimate):
+        return "not known"
+    text = f"{value.estimate:{digits}}"
+    return f"{text} ({value.low:{digits}} to {value.high:{digits}})" if value.exists else text
+
+
+def score(cell: CellResult, name: str) -> str:
+    """Return a cell's true error, accuracy or loss in words."""
+    if regimes.diverged(cell.record):
+        return "diverged"
+    if name == "error" and cell.unknown:
+        return f"not known of {cell.unknown}"
+    return interval(getattr(cell, name), ".4f" if name == "accuracy" else ".3g")
+
+
+def epochs_to_goal(one: BestRate) -> str:
+    """Return the cost of an architecture in words."""
+    epochs = regimes.epochs_to_goal(one.judged.record)
+    return f"{epochs:g}" if math.isfinite(epochs) else "never"
+
+
+def some(names: Sequence[str], joined: str = ", ") -> str:
+    """Return a list in words, and how many are left out of a long one."""
+    if len(names) > MOST_NAMED:
+        return joined.join(names[:MOST_NAMED]) + f"{joined}and {len(names) - MOST_NAMED} more"
+    return joined.join(names)
+
+
+def count(n: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -1,0 +1,80 @@
+import math
+
+import numpy as np
+import pytest
+
+from circlemlp.core.data import Boundary
+from circlemlp.report import regimes
+from circlemlp.report.rulers import best_line_error, constant_error
+from made_up import made_up, with_losses
+
+
+def flat(rate, losses, epochs=20):
+    return with_losses(made_up((4,), rate, list(losses)), np.outer(losses, np.ones(epochs + 1)))
+
+
+def falling(by):
+    """Return a record whose losses fall by a share from one tenth of twenty epochs to the last."""
+    return with_losses(flat(0.1, [1.0] * 3), np.outer(np.ones(3), [1.0] * 19 + [1 - by] * 2))
+
+
+def test_tenths_and_whether_a_loss_still_falls():
+    assert list(regimes.tenth(falling(0.2))) == [0.8] * 3
+    assert list(regimes.tenth(falling(0.2), before=True)) == [1.0] * 3
+    assert regimes.still_improving(falling(0.03))
+    assert not regimes.still_improving(falling(0.01))
+    assert not regimes.still_improving(made_up((4,), 0.1, [None]))
+    assert regimes.still_improving(made_up((4,), 0.1, [0.1]))  # six epochs: a tenth is one
+
+
+def test_too_slow_is_to_improve_while_a_higher_rate_ended_better():
+    assert regimes.too_slow(falling(0.2), higher_is_better=True)
+    assert not regimes.too_slow(falling(0.2), higher_is_better=False)
+    assert not regimes.too_slow(falling(0.0), higher_is_better=True)
+
+
+def test_diverged_is_more_than_a_quarter():
+    assert not regimes.diverged(made_up((4,), 0.1, [None, 0.1, 0.1, 0.1]))
+    assert regimes.diverged(made_up((4,), 0.1, [None, 0.1, 0.1]))
+
+
+def test_collapsed_is_no_better_than_a_straight_line():
+    assert regimes.collapsed(np.array([0.04, 0.04, 0.01]), 0.0365)
+    assert not regimes.collapsed(np.array([0.04, 0.03, 0.01]), 0.0365)
+    assert not regimes.collapsed(np.array([np.nan]), 0.0365)
+
+
+def test_unstable_is_a_bad_run_or_a_late_spike_in_ten():
+    calm = flat(0.1, [0.1] * 10)
+    spiked = with_losses(calm, np.where(np.arange(10)[:, None] == 3, [1.0] * 20 + [4.0], 1.0))
+    assert list(np.flatnonzero(regimes.late_spikes(spiked))) == [3]
+    assert regimes.unstable(spiked, np.full(10, 0.01), 0.03)
+    assert regimes.unstable(calm, np.array([0.04] + [0.01] * 9), 0.03)
+    assert not regimes.unstable(calm, np.full(10, 0.01), 0.03)
+    assert not regimes.unstable(flat(0.1, [0.1] * 11), np.array([0.04] + [0.01] * 10), 0.03)
+
+
+def test_the_cost_counts_who_never_gets_there_as_infinite():
+    record = made_up((4,), 0.1, [0.1] * 3)
+    record.history.validation_accuracy[:] = 0.9
+    assert regimes.epochs_to_goal(record) == math.inf
+    record.history.validation_accuracy[0, 2:] = 0.99
+    assert regimes.epochs_to_goal(record) == math.inf
+    record.history.validation_accuracy[1, 5] = 1.0
+    assert regimes.epochs_to_goal(record) == 5
+
+
+def test_the_rulers_by_hand_and_by_sampling():
+    quarter = Boundary.of({"shape": "quarter_circle", "radius": 1.0})
+    assert constant_error(quarter) == pytest.approx(1 - math.pi / 4)
+    # By symmetry the best line is x + y = s; its error on a fine grid, for the best of many s.
+    ticks = (np.arange(1000) + 0.5) / 1000
+    x, y = np.meshgrid(ticks, ticks)
+    inside = x * x + y * y < 1
+    errors = [np.mean((x + y < s) != inside) for s in np.linspace(1.1, 1.4, 61)]
+    assert best_line_error(quarter) == pytest.approx(min(errors), abs=2e-5)
+    rings = Boundary.of({"shape": "rings", "inner_radius": 0.4, "outer_radius": 0.8})
+    assert best_line_error(rings) <= constant_error(rings) == pytest.approx(math.pi * (0.64 - 0.16) / 4)
+    disk = Boundary.of({"shape": "disk", "radius": 0.8})
+    assert constant_error(disk) == pytest.approx(1 - math.pi * 0.64 / 4)
+    assert best_line_error(disk) < constant_error(disk) - 0.1

@@ -1,0 +1,253 @@
+"""Each sentence is given results of which it is true, and others of which it is not."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from circlemlp.report import tables, words
+from circlemlp.report.comparison import compare
+from circlemlp.report.document import as_markdown
+from made_up import DATASET, GRID, SETTINGS, made_up, with_losses
+
+TEN = np.linspace(0.9, 1.1, 10)
+SWAPPED = TEN[[1, 0, 3, 2, 5, 4, 7, 6, 9, 8]]
+WOBBLE = np.random.default_rng(0).normal(size=10)
+
+
+def sweep(errors, rates=(0.01, 0.1)):
+    """Return the comparison of architectures 2-4-1, 2-5-1, ...: their factors of error at each rate, ten replicates."""
+    return compare(
+        [
+            made_up((4 + i,), rate, list(factor * (TEN if (i + j) % 2 else SWAPPED)))
+            for i, row in enumerate(errors)
+            for j, (rate, factor) in enumerate(zip(rates, row, strict=True))
+        ],
+        SETTINGS,
+    )
+
+
+def says(sentences):
+    return " ".join(sentences)
+
+
+@pytest.mark.parametrize(
+    ("errors", "rate", "architecture"),
+    [([[0.1, 0.9], [0.1, 0.9]], "99%|100%", "0%"), ([[0.9, 0.9], [0.1, 0.1]], "0%", "99%|100%")],
+)
+def test_the_first_sentence_says_what_explains_the_error(errors, rate, architecture):
+    text = words.explained(sweep(errors))
+    assert re.search(f"over the grid\\), the learning rate explains ({rate}), the architecture ({architecture}),", text)
+    assert text.endswith("is left to replicates.")
+
+
+def test_an_interaction_is_called_one():
+    assert "their interaction 100%" in words.explained(sweep([[0.1, 0.9], [0.9, 0.1]]))
+
+
+@pytest.mark.parametrize(
+    ("comparison", "why"),
+    [
+        (lambda: sweep([[0.1, 0.2]]), "there is only one architecture"),
+        (lambda: sweep([[0.1], [0.2]], rates=(0.1,)), "there is only one learning rate"),
+        (lambda: compare([GRID[0], GRID[2], GRID[4]], SETTINGS), "no two learning rates at which"),
+        (lambda: compare([made_up((w,), r, [None]) for w in (4, 5) for r in (0.1, 0.2)], SETTINGS), "no two networks"),
+    ],
+)
+def test_what_explains_the_error_is_not_said_where_it_cannot_be(comparison, why):
+    text = words.explained(comparison())
+    assert "cannot be said" in text
+    assert why in text
+
+
+def test_holes_and_single_replicates_are_named_in_the_first_sentence():
+    assert "over the 2 of 3 rates without a hole" in words.explained(compare(GRID, SETTINGS))
+    single = compare([made_up((w,), r, [w * r]) for w in (4, 5) for r in (0.1, 0.2)], SETTINGS)
+    assert "which one replicate does not tell apart" in words.explained(single)
+    assert "left to replicates" not in words.explained(single)
+
+
+def at_one_rate(*factors):
+    return sweep([[factor] for factor in factors], rates=(0.1,))
+
+
+def test_the_second_sentence_claims_what_the_verdicts_say():
+    text = words.compared(at_one_rate(0.1, 0.105, 0.3))
+    assert text.startswith("At learning rate 0.1, the lowest estimate of the true error is that of 2-4-1: 0.00999 (")
+    assert "it is lower than that of 2-6-1" in text
+    assert "undecided against 2-5-1" in text
+    assert "lower" not in words.compared(at_one_rate(0.1, 0.1001)).replace("the lowest", "")
+    close = [made_up((w,), 0.1, list(0.1 * TEN * (1 + 0.001 * (w - 4) * WOBBLE))) for w in (4, 5)]
+    assert "practically equal to that of 2-" in words.compared(compare(close, SETTINGS))
+
+
+def test_nothing_is_claimed_from_the_rank_of_an_architecture_at_an_edge():
+    inside = ([0.9, 0.1, 0.9], [0.9, 0.5, 0.9])
+    rates = (0.01, 0.03, 0.1)
+    assert "it is lower than that of 2-5-1" in words.compared(sweep(inside, rates))
+    edge = words.compared(sweep([[0.9, 0.1, 0.9], [0.9, 0.6, 0.5]], rates))
+    assert "nothing is claimed, as a best rate is at an edge of the grid, against 2-5-1" in edge
+    assert "lower than" not in edge
+
+
+def test_the_second_sentence_says_why_nothing_is_claimed():
+    assert "There is one architecture" in words.compared(at_one_rate(0.1))
+    three = compare([made_up((4,), 0.1, [0.1] * 3), made_up((5,), 0.1, [0.5] * 3)], SETTINGS)
+    assert "with 3 replicates no difference is claimed: the smallest p-value that they can give is 0.2500" in (
+        words.compared(three)
+    )
+    single = compare([made_up((4,), 0.1, [0.1]), made_up((5,), 0.1, [0.5])], SETTINGS)
+    assert "does not tell chance from a difference" in words.compared(single)
+    diverged = compare([made_up((w,), 0.1, [None] * 9) for w in (4, 5)], SETTINGS)
+    assert "No architecture has a known true error" in words.compared(diverged)
+    assert words.nothing_claimed(at_one_rate(0.1, 0.2)) is None
+
+
+def test_the_third_sentence_counts_cells_that_still_improve_and_names_edges():
+    steady = with_losses(made_up((4,), 0.1, [0.1] * 3), np.ones((3, 21)))
+    text = words.limits(compare([steady], SETTINGS))
+    assert "0 of 1 cell still improve after 20 epochs" in text
+    assert "edge" not in text
+    assert "that chose the learning rates" not in text
+    text = words.limits(sweep([[0.1, 0.2]]))
+    assert "2 of 2 cells still improve after 6 epochs" in text
+    assert "the best learning rate of 2-4-1 is at an edge of the grid" in text
+    assert "the replicates that chose the learning rates also judge them" in text
+
+
+def test_the_population_is_named():
+    one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
+    assert "initialisation; all share one draw of the data" in words.population(one_stage)
+    assert "also judged" in words.population(one_stage)
+    other = [made_up((w,), 0.01, list(0.1 * TEN)) for w in (4, 5)]
+    confirmed = compare([cell.record for cell in one_stage.cells], SETTINGS, other)
+    assert "also judge" not in words.population(confirmed) + words.limits(confirmed)
+    batches = made_up((4,), 0.1, [0.1] * 3)
+    batches.ingredients["config"]["training"]["batch_size"] = 10
+    text = words.population(compare([batches], SETTINGS))
+    assert "initialisation and shuffling" in text
+    assert "There are no intervals" in text
+    assert "no intervals" not in words.population(one_stage)
+
+
+def above(errors, noise=0.0):
+    record = made_up((4,), 0.1, [None if error is None else 10 * error for error in errors])
+    record.ingredients["config"]["data"]["label_noise"] = noise
+    return words.above_threshold(compare([record], SETTINGS))
+
+
+@pytest.mark.parametrize(
+    ("errors", "text"),
+    [
+        (
+            [0.04, 0.03, 0.02],
+            r"Every architecture exceeds 95% true accuracy .* in every replicate \(the lowest: 0.9600\)",
+        ),
+        ([0.04, 0.03, 0.05], "0 of 1 architecture exceed 95% true accuracy, in every replicate, .*; not: 2-4-1."),
+        ([0.04, None, 0.02, 0.02], "0 of 1 architecture exceed 95%"),
+        ([0.04, np.nan, 0.02], "0 of 1 architecture exceed 95%"),
+    ],
+)
+def test_the_claim_about_95_percent_is_looked_up(errors, text):
+    assert re.search(text, above(errors))
+
+
+def test_with_label_noise_the_claim_says_what_is_possible():
+    assert "validation accuracy can be about 0.9 at best" in above([0.01] * 3, noise=0.1)
+    assert "at best" not in above([0.01] * 3).replace("best learning rate", "")
+
+
+def test_the_claim_is_about_the_replicates_that_judge():
+    tuned, judged = made_up((4,), 0.1, [0.1] * 3), made_up((4,), 0.1, [0.6] * 5)
+    assert "Every architecture" in words.above_threshold(compare([tuned], SETTINGS))
+    assert "0 of 1" in words.above_threshold(compare([tuned], SETTINGS, [judged]))
+
+
+def findings(records):
+    return says(words.findings(compare(records, SETTINGS)))
+
+
+def test_what_diverged_is_counted_and_an_architecture_without_a_rate_is_named():
+    text = findings(GRID)
+    assert "1 of 15 networks diverged." in text
+    assert "no best learning rate" not in text
+    text = findings([made_up((4,), 0.1, [None, 0.1]), made_up((5,), 0.1, [0.1, 0.1])])
+    assert "2-4-1 has no best learning rate: more than a quarter of the replicates diverged at every one." in text
+    assert "None of 2 networks diverged." in findings([made_up((4,), 0.1, [0.1, 0.1])])
+
+
+def test_edges_are_flagged():
+    assert "The best learning rate of 2-4-1, 0.1, is the highest of the grid" in findings(GRID)
+    assert "2-6-3-1, 0.03, is the" not in findings(GRID)
+
+
+def test_errors_that_could_not_be_computed_are_counted():
+    record = made_up((4,), 0.1, [0.1] * 4)
+    assert "could not be computed" not in findings([record])
+    record.true_error[1] = np.nan
+    assert "The true error of 1 network could not be computed" in findings([record])
+
+
+def test_regimes_are_counted():
+    assert re.search(r"Of 5 cells: \d \w+( \w+)?, .*1 diverged", findings(GRID))
+    assert "diverged," not in findings(GRID[:1])
+
+
+def test_cells_that_answer_always_the_same_are_named():
+    constant = [made_up((4,), 0.1, [0.1] * 3), made_up((4,), 0.01, [2.2] * 3)]
+    assert "which has true error 0.2146: 2-4-1 at 0.01." in findings(constant)
+    assert "one answer" not in findings(constant[:1])
+
+
+def test_the_second_judgement_is_told_apart_where_it_differs():
+    falling = with_losses(made_up((4,), 0.1, [0.1] * 10), np.outer(TEN, [1.0] * 19 + [0.9, 0.1]))
+    steady = with_losses(made_up((4,), 0.01, [0.3] * 10), np.outer(TEN, [1.0] * 19 + [0.3, 0.3]))
+    other = with_losses(made_up((5,), 0.1, [0.2] * 10), np.outer(TEN, [1.0] * 19 + [0.9, 0.9]))
+    worse = dataclasses.replace(falling, true_error=other.true_error * 2)
+    text = words.judged_again(compare([worse, steady, other], SETTINGS))
+    assert "2-4-1 has 0.01 for its best rate instead of 0.1" in text
+    assert "2-4-1 and 2-5-1: 2-4-1 has the lower loss instead of 2-5-1 has the lower error" in text
+    assert text.endswith(".")
+    assert "the same is claimed" in words.judged_again(compare([other], SETTINGS))
+    agreeing = dataclasses.replace(steady, true_error=other.true_error / 2)
+    assert "the same is claimed" in words.judged_again(compare([agreeing, other], SETTINGS))
+
+
+def row(a, b, **settings):
+    comparison = compare(
+        [made_up((4,), 0.1, list(a)), made_up((5,), 0.1, list(b))], SETTINGS.model_copy(update=settings)
+    )
+    return as_markdown("t", tables.differences(comparison)).splitlines()[-1]
+
+
+def test_a_verdict_in_words():
+    assert row(0.2 * TEN, 0.1 * TEN).endswith("| 0 of 10 | 2-5-1 has the lower error |")
+    assert row(0.105 * TEN, 0.1 * TEN).endswith("| 2-5-1 has the lower error, by less than 10% |")
+    assert row(0.105 * TEN, 0.1 * TEN, practically_equal=0.01).endswith("| 2-5-1 has the lower error |")
+    assert row(0.1 * TEN, 0.1 * TEN * (1 + 0.01 * WOBBLE)).endswith("practically equal |")
+    assert re.search(r"not decided; about \d+ replicates would \|$", row(0.1 * TEN, 0.1 * TEN[::-1]))
+    unknown = [made_up((w,), 0.1, [0.1] * 9) for w in (4, 5)]
+    unknown[0].true_error[2] = np.nan
+    assert "not every true error is known" in as_markdown("t", tables.differences(compare(unknown, SETTINGS)))
+    assert "more than 10000 replicates would" in row(0.1 * TEN, 0.1 * TEN * (1 + 0.01 * np.array([1, -1] * 5)))
+    assert "10 equal" in row(0.1 * TEN, 0.1 * TEN)
+
+
+def test_many_pairs_are_shown_with_the_lowest_alone(monkeypatch):
+    comparison = at_one_rate(0.3, 0.1, 0.2)
+    assert len(tables.differences(comparison)[1].rows) == 3
+    monkeypatch.setattr(tables, "MOST_PAIRS", 2)
+    text, table = tables.differences(comparison)
+    assert text.endswith("Shown are the pairs with 2-5-1.")
+    assert len(table.rows) == 2
+
+
+def test_what_was_run_counts_holes():
+    assert "(1 of 6 cells of the grid are missing)" in words.what_was_run(compare(GRID, SETTINGS), DATASET)[0]
+    assert "missing" not in words.what_was_run(sweep([[0.1, 0.2]]), DATASET)[0]
+
+
+def test_long_lists_are_cut():
+    assert words.some(["a", "b"]) == "a, b"
+    assert words.some(list("abcdefgh")) == "a, b, c, d, e, f, and 2 more"
