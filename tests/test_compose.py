@@ -136,6 +136,12 @@ def test_references_that_double_again_and_again_are_refused():
     assert compose_jobs(doubled)
     many = "".join("${title}" for _ in range(21))
     assert "more than 20" in error_of(f"paths.records='{many}'")
+    for section in ("help", "launcher", "sweep"):
+        doubling = [
+            f"+hydra.{section}.x{n}='${{hydra.{section}.x{n - 1}}}${{hydra.{section}.x{n - 1}}}'" for n in range(1, 25)
+        ]
+        last = f"hydra.run.dir='${{hydra.{section}.x24}}'"
+        assert "more than 20" in error_of(f"+hydra.{section}.x0=aaaaaaaaaa", *doubling, last)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from circlemlp import wording
+from circlemlp.errors import UserError
 from circlemlp.report import regimes, words
 from circlemlp.report.comparison import BestRate, CellResult, Comparison, Difference
 from circlemlp.report.document import Block, Code, Table
@@ -172,7 +173,7 @@ def timing(comparison: Comparison, store: Store) -> list[Block]:
     for cell in comparison.cells:
         try:
             told = store.load(cell.record.identity).volatile
-        except (KeyError, DamagedRecord):
+        except (KeyError, DamagedRecord, UserError):
             told = Volatile()
         row = [cell.architecture, f"{cell.learning_rate:g}"]
         if told.wall_seconds is None or told.cpu_seconds is None:

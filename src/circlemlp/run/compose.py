@@ -114,14 +114,18 @@ class CommandLine:
 
 def checked(composed: DictConfig) -> Config:
     """Check a configuration that Hydra composed."""
-    values = OmegaConf.to_container(composed)
+    _check_references(OmegaConf.to_container(composed))
+    values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(values, dict)
+    return parse({str(key): value for key, value in values.items() if key != "hydra"})
+
+
+def _check_references(values: object) -> None:
+    """Refuse values that refer to others so often that they could expand without end."""
     if str(values).count("${") > MOST_INTERPOLATIONS:
         raise ConfigError(
             f"the configuration: more than {MOST_INTERPOLATIONS} values that refer to others, as ${{...}}"
         )
-    values = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(values, dict)
-    return parse({str(key): value for key, value in values.items() if key != "hydra"})
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -213,6 +217,8 @@ def _parse(text: str) -> Override:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"{text}: a setting has the form key=value") from None
+        if not re.fullmatch(r"[+~]{0,2}[\w./@-]+", key) or key.startswith("/"):
+            raise ConfigError(f"{text}: {key} is no key; keys are like model or optimizer.learning_rate") from None
         quote = "'" if '"' in value else '"'
         quoted = shlex.quote(f"{key}={quote}{value}{quote}")
         raise ConfigError(f"{text}: Hydra needs quotes around special characters: {quoted}") from None
@@ -255,6 +261,7 @@ def _product(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
 def _check_settings(composed: DictConfig) -> None:
     """Refuse settings of Hydra's own that would make it do more than launch jobs."""
     settings: Any = OmegaConf.to_container(composed)
+    _check_references({key: value for key, value in settings.items() if key not in ("overrides", "job")})
     settings["launcher"] = OmegaConf.to_container(composed.launcher, resolve=True)
     for key, value in _leaves(settings):
         as_shipped = value == FIXED.get(key) or value in (None, False, [], {})
