@@ -380,3 +380,9 @@ def test_hydra_s_own_answers_still_work(project):
     assert shown.startswith("circlemlp is powered by Hydra")
     assert "data: disk, quarter_circle, rings" in shown
     assert "complete" in project.train("--shell-completion", "install=bash").stdout
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_outputs_that_are_closed_stop_no_training(tiny, closed):
+    tiny.run("bash", "-c", f"python pipelines/train.py {' '.join(TINY)} model=mlp_64 {closed}")
+    assert len(tiny.records()) == 1

@@ -65,8 +65,10 @@ class _Output(io.TextIOWrapper):
     """Standard output or error whose reader may leave, as ``head`` does or a closed terminal."""
 
     @classmethod
-    def of(cls, stream: TextIO) -> TextIO:
-        if not isinstance(stream, io.TextIOWrapper) or isinstance(stream, cls):  # closed, or a test's
+    def of(cls, stream: TextIO | None) -> TextIO:
+        if stream is None:  # closed by whoever started this
+            return open(os.devnull, "w")
+        if not isinstance(stream, io.TextIOWrapper) or isinstance(stream, cls):  # a test's
             return stream
         stream.flush()
         return cls(
