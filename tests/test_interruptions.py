@@ -15,26 +15,22 @@ SLOW = ("training.epochs=30000", "training.replicates=2", "tracking=none")
 LONG = ("training.epochs=1500", "training.replicates=2", "model=mlp_64", *TINY[:3])
 
 
-def loky_worker(parent, *, training_now=False):
-    """Return a process that a joblib launcher started to train, or one that is busy."""
+def loky_worker(parent):
+    """Return a process that a joblib launcher started to train."""
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
             if f"PPid:\t{parent}\n" in status.read_text():
                 command = (status.parent / "cmdline").read_text()
-                if "popen_loky" in command and not (training_now and is_idle(status.parent)):
+                if "popen_loky" in command:
                     return int(status.parent.name)
     return None
 
 
-def is_idle(process):
-    """Say whether a process does not compute: one that waits for a lock wakes up now and then."""
-
-    def ticks():
-        return sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
-
-    before = ticks()
-    time.sleep(1)
-    return ticks() - before < os.sysconf("SC_CLK_TCK") / 4
+def holders(project):
+    """Return the processes that the locks of running cells name."""
+    running = [path.stem for path in (project.folder / "runs/.progress").glob("?" * 64 + ".json")]
+    locks = [(project.folder / "runs/.locks" / identity).read_text() for identity in running]
+    return {int(text.split()[1]) for text in locks}
 
 
 def indexed_runs(project):
@@ -187,7 +183,8 @@ def test_a_cell_is_not_called_killed_because_of_one_that_another_door_trains(tin
     wait_until(training(tiny))
     second = tiny.start(*SWEEP, "training.seed=1,2", *slow)
     wait_until(lambda: len(training(tiny)()) == 2)
-    os.kill(loky_worker(second.pid, training_now=True), signal.SIGKILL)
+    (worker,) = holders(tiny) - {first.pid}
+    os.kill(worker, signal.SIGKILL)
     out, err = second.communicate(timeout=200)
     assert second.returncode == 0, out + err
     assert out.count(" trained") == 2
