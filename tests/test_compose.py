@@ -70,6 +70,8 @@ def test_hydra_s_other_ways_to_write_a_sweep(axis):
     "override",
     [
         "+hydra.callbacks.x._target_=shutil.copy",
+        "hydra/output=default",
+        "+hydra/callbacks=x",
         "hydra.callbacks={x:{_target_:shutil.copy}}",
         "+hydra.job_logging.handlers.file.filename=/tmp/anywhere",
         "hydra/job_logging=default",
@@ -89,7 +91,7 @@ def test_hydra_s_other_ways_to_write_a_sweep(axis):
 )
 @pytest.mark.parametrize("multirun", [(), ("-m",)])
 def test_settings_of_hydra_s_own_that_make_it_do_more_than_launch_are_refused(override, multirun):
-    assert re.match(r"hydra[./][\w.]+[=:]", error_of(*multirun, override))
+    assert re.match(r"\+?hydra[./][\w.]+[=:]", error_of(*multirun, override))
 
 
 def test_settings_that_a_launcher_needs_are_allowed():
@@ -279,3 +281,18 @@ def test_what_a_program_for_one_configuration_does_not_understand_is_one_line(ti
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--resolve",), "--package and --resolve: they belong to --cfg"),
+        (("--package", "model"), "--package and --resolve: they belong to --cfg"),
+        (("/model=mlp_64",), "/model=mlp_64: "),
+        (("-m", "hydra.sweeper.params={a:1}"), ""),
+    ],
+)
+def test_what_would_be_ignored_or_told_in_jargon_is_one_plain_line(arguments, says):
+    said = error_of(*arguments)
+    assert said.startswith(says)
+    assert not any(word in said for word in ("NoneType", "object", "attribute", "quotes"))

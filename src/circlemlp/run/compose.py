@@ -159,6 +159,8 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
     for flag in ("config_name", "config_dir", "config_path", "experimental_rerun"):
         if getattr(parsed, flag):
             raise ConfigError(f"--{flag.replace('_', '-')}: there is one configuration, in conf/; use overrides")
+    if (parsed.package or parsed.resolve) and not parsed.cfg:
+        raise ConfigError("--package and --resolve: they belong to --cfg")
     if parsed.shell_completion:
         return None
     texts = parsed.overrides
@@ -302,6 +304,8 @@ def _in_one_line(error: Exception, texts: Sequence[str]) -> ConfigError:
         return ConfigError(f"{key}={value}: Hydra has no such key") if _is_hydra(key) else unknown_key(key, value)
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return ConfigError(f"{error.full_key}: {first_line(error)}")
+    if isinstance(error, AssertionError | AttributeError | IndexError | TypeError):  # of Hydra's insides
+        return ConfigError(f"Hydra cannot compose a configuration from: {shlex.join(texts)}")
     return ConfigError(" ".join(str(error).split()) or f"the configuration in conf/: {type(error).__name__}")
 
 
@@ -324,7 +328,8 @@ def _check(override: Override, *, multirun: bool) -> None:
         raise ConfigError(f"{line}: a sweep has one value of each of Hydra's own settings")
     if key == "hydra.mode":
         raise ConfigError("hydra.mode: add -m for a sweep, or leave it out")
-    if key == "hydra.searchpath":  # read before anything is composed
+    hydras_own = key.startswith("hydra/") and key != "hydra/launcher" and override.value() not in _choices(key)
+    if key == "hydra.searchpath" or hydras_own:  # refused before anything is read
         raise ConfigError(f"{line}: this setting of Hydra's cannot be changed here")
     if _is_hydra(key):
         return

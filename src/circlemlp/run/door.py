@@ -56,7 +56,7 @@ def guarded(door: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         code = INTERRUPTED
     return code
 

@@ -18,7 +18,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from circlemlp import numerics, pinning
-from circlemlp.errors import reason
+from circlemlp.errors import ConfigError, reason
 from circlemlp.run.cells import Cell, run
 from circlemlp.run.compose import CommandLine, Composer, Job, checked
 from circlemlp.run.door import end_with_parent
@@ -31,8 +31,11 @@ class Launcher:
     def __init__(self, command: CommandLine) -> None:
         self._multirun = command.multirun
         self._settings = command.settings
-        for kind in ("run", "sweep"):  # one value of ${now:...} for all jobs, in whichever process they run
-            self._settings.hydra[kind].dir = str(self._settings.hydra[kind].dir)
+        for kind in ("run", "sweep"):  # reading resolves ${now:...}: one value for all jobs, in whichever process
+            folder = self._settings.hydra[kind].dir
+            if not isinstance(folder, str):
+                raise ConfigError(f"hydra.{kind}.dir={folder}: must be a folder")
+            self._settings.hydra[kind].dir = folder
         self._context = HydraContext(config_loader=_Composed(command.composer), callbacks=_NoCallbacks())
         self._launched = 0
         if command.multirun:  # before any worker, because it unblocks SIGINT when it is started, see interruptible()

@@ -48,10 +48,10 @@ class Notes:
     def read(self, kind: str) -> dict[str, Any] | None:
         """Return a note, or None."""
         try:
-            content: dict[str, Any] = json.loads(read_regular(self._path(kind), NOTE_LIMIT))
+            content = json.loads(read_regular(self._path(kind), NOTE_LIMIT))
         except (OSError, ValueError):
             return None
-        return content
+        return content if isinstance(content, dict) else None
 
     def failed(self) -> bool:
         """Say whether a failure is noted."""
