@@ -15,7 +15,7 @@ from conftest import TINY
 
 def cell(folder):
     (job,) = compose_jobs((*TINY, f"data.file={folder}/tiny.npz")).jobs
-    write_dataset(job.config.data, generate(job.config.data))
+    write_dataset(job.config.data, generate(job.config.data, 2))
     return Cell.of(job.config, numerics.read_back(pinning.resolve("auto")))
 
 
@@ -36,7 +36,7 @@ def test_what_is_trained_is_what_is_hashed(tmp_path):
 
 def test_data_that_changed_in_the_meantime_leave_no_record(tmp_path):
     (job,) = compose_jobs((*TINY, "data.seed=1")).jobs
-    store, trained = Store(tmp_path), replace(cell(tmp_path), dataset=generate(job.config.data))
+    store, trained = Store(tmp_path), replace(cell(tmp_path), dataset=generate(job.config.data, 2))
     with pytest.raises(UserError, match="changed while the cell was being trained"):
         run(trained, store)
     assert trained.identity not in store

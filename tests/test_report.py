@@ -243,6 +243,7 @@ adaptive = {
     "epsilon_hat": st.booleans(),
 }
 described = {
+    "draws": st.sampled_from(["fresh", "shared"]),
     "n_train": counts,
     "n_validation": counts,
     "label_noise": st.floats(0, 0.49),
@@ -317,6 +318,7 @@ def test_a_command_is_read_back_as_the_configuration_to_the_bit(config, name):
         ["model=mlp_128_64", "optimizer.learning_rate=0.01"],
         ["optimizer=sgd", "optimizer.momentum=0.5", "schedule=warmup_cosine", "early_stopping=patience"],
         ["data=rings", "data.label_noise=0.1", "training=mini_batch", "training.batch_size=32"],
+        ["data=disk", "data.draws=shared"],
         ["'model.hidden_layer_sizes=[7,5,3]'", "model.activation=tanh"],
     ],
 )

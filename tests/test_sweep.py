@@ -102,8 +102,8 @@ def test_missing_data_is_one_line_that_names_the_remedy(project):
     assert done.stderr == (
         "error: data/quarter_circle.npz: there is no such data file; "
         "make it with: python pipelines/generate.py data=quarter_circle "
-        "data.n_train=5000 data.n_validation=2000 data.label_noise=0.0 data.seed=2024 data.radius=1.0 "
-        "data.file=data/quarter_circle.npz\n"
+        "data.draws=fresh data.n_train=5000 data.n_validation=2000 data.label_noise=0.0 data.seed=2024 "
+        "data.radius=1.0 data.file=data/quarter_circle.npz training.replicates=10\n"
     )
     assert not (project.folder / "runs").exists()
 

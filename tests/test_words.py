@@ -9,7 +9,7 @@ import pytest
 from circlemlp.report import tables, words
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import as_markdown
-from made_up import DATASET, GRID, SETTINGS, made_up, with_losses
+from made_up import GRID, SETTINGS, made_up, with_losses
 
 TEN = np.linspace(0.9, 1.1, 10)
 SWAPPED = TEN[[1, 0, 3, 2, 5, 4, 7, 6, 9, 8]]
@@ -244,8 +244,8 @@ def test_many_pairs_are_shown_with_the_lowest_alone(monkeypatch):
 
 
 def test_what_was_run_counts_holes():
-    assert "(1 of 6 cells of the grid are missing)" in words.what_was_run(compare(GRID, SETTINGS), DATASET)[0]
-    assert "missing" not in words.what_was_run(sweep([[0.1, 0.2]]), DATASET)[0]
+    assert "(1 of 6 cells of the grid are missing)" in words.what_was_run(compare(GRID, SETTINGS))[0]
+    assert "missing" not in words.what_was_run(sweep([[0.1, 0.2]]))[0]
 
 
 def test_long_lists_are_cut():
