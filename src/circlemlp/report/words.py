@@ -130,7 +130,7 @@ def population(comparison: Comparison) -> str:
     n, config = comparison.best[0].judged.replicates, comparison.cells[0].record.config
     varied = ["initialisation"] + ["shuffling"] * (config.training.batch_size is not None)
     if config.data.draws == "fresh":
-        varied = ["training and validation points", *varied]
+        varied = ["points", *varied]
         shared = "replicates of the same number have the same points in all cells"
         population = "fresh draws of the data with fresh initialisations"
     else:
