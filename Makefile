@@ -18,7 +18,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what has to be there is looked for before .venv is built
-.PHONY: help install repro ui test lint verify bench bench-sweep mutants peers lock clean clean-logs repository
+.PHONY: help install repro ui test lint verify bench bench-sweep calibrate mutants peers lock clean clean-logs repository
 
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench: .venv/.installed ## time an epoch of the core beside JAX, PyTorch, scikit
 
 bench-sweep: .venv/.installed ## time sweeps of new and of found cells beside a bare Hydra application
 	python benchmarks/sweep.py
+
+calibrate: .venv/.installed ## simulate the report's statistics and write their table into docs/calibration.md (five to ten minutes)
+	python benchmarks/calibrate.py
 
 mutants: .venv/.installed ## change the core in every small way and count which changes the tests notice (a quarter of an hour)
 	$(INSTALL) $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['mutants'])")

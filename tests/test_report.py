@@ -407,6 +407,7 @@ def test_metrics_are_those_of_the_best_rates(tmp_path):
         {"best_learning_rate": 0.03, "validation_accuracy": 0.97, "bad_runs": 0} | means, rel=1e-3
     )
     assert metrics["best"] == metrics["2-6-3-1"]
+    assert all(len(repr(value)) <= 10 for value in metrics["best"].values())
 
 
 def test_results_whose_points_are_not_drawn_any_more_are_refused(tmp_path):

@@ -81,6 +81,7 @@ def test_simultaneous_intervals_agree_with_a_second_implementation():
     # That quantile is of half the rows, each of which stands for two.
     assert found.flips == 2**7
     assert found.critical == pytest.approx(slow_critical(differences), rel=0.02)
+    assert found.critical > student_t.ppf(0.975, 3)
     for row, interval in zip(differences, found.intervals, strict=True):
         half = found.critical * float(trimmed_stde(row, limits=(0.25, 0.25)))
         assert (interval.low, interval.high) == pytest.approx(
@@ -97,6 +98,13 @@ def test_random_flips_give_nearly_what_all_give_and_always_the_same(monkeypatch)
     assert simultaneous(differences, flips=4000) == some
     monkeypatch.setattr(statistics, "NUMBERS", 84 * 1500)
     assert simultaneous(differences).flips == 1500
+
+
+def test_no_interval_is_narrower_than_that_of_one_location():
+    for _ in range(20):
+        row = RNG.normal(size=9)
+        (together,), alone = simultaneous([row]).intervals, location(row)
+        assert together.high >= alone.high - 1e-12
 
 
 def test_with_seven_pairs_nothing_can_be_told():

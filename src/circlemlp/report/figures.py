@@ -23,8 +23,9 @@ from circlemlp.report.regimes import diverged
 from circlemlp.report.rulers import best_line_error, constant_error
 
 POINTS_SHOWN = 250
-MOST_PANELS, MOST_IN_LEGEND, MOST_ANNOTATED = 12, 12, 12
-"""Architectures in a figure of panels and in a legend; learning rates whose numbers and names are all written out."""
+MOST_PANELS, MOST_IN_LEGEND, MOST_ANNOTATED, MOST_REPLICATES = 12, 12, 12, 100
+"""Architectures in a figure of panels and in a legend; learning rates whose numbers and names are all written out;
+replicates of a cell that are drawn."""
 STYLE: Any = {
     "svg.hashsalt": "circlemlp",  # ids in the file are hashes of their content, not random
     "svg.fonttype": "path",
@@ -113,7 +114,10 @@ def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
     for place, name in enumerate(names):
         own = known[known["architecture"] == name]
         aside = 1.2 ** ((place + 0.5) / len(names) - 0.5)  # so that architectures do not hide each other
-        axes.scatter(own["learning_rate"] * aside, own["true_error"], s=9, color=colors[name], alpha=0.45, linewidth=0)
+        some = own[own["replicate"] < MOST_REPLICATES]
+        axes.scatter(
+            some["learning_rate"] * aside, some["true_error"], s=9, color=colors[name], alpha=0.45, linewidth=0
+        )
         medians = own.groupby("learning_rate")["true_error"].median()
         axes.plot(medians.index, medians, color=colors[name], label=name, linewidth=1.6)
     for error, text in (

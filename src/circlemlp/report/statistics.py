@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 from scipy.stats.mstats import trimmed_mean_ci
 
 from circlemlp.core.streams import stream
@@ -140,7 +140,7 @@ def simultaneous(
     fewer. The estimated location is nearer to the values than the true one, as a sample's mean is, so the quantile is
     multiplied by sqrt(h / (h - 1)), h the number of values that the trimmed mean keeps. In simulations of four equal
     architectures it lowers the family-wise rate of false alarms from 7.3 to 5.4 % at 10 replicates and from 5.8 to
-    4.8 % at 30; nominal are 5 %.
+    4.8 % at 30; nominal are 5 %. It is at least Student's t, so that no interval is narrower than that of ``location``.
 
     Parameters
     ----------
@@ -161,7 +161,8 @@ def simultaneous(
     at_once = max(1, NUMBERS_AT_ONCE // differences.size)
     largest = np.concatenate([_largest(centred, signs) for signs in _signs(n, flips, at_once, rng)])
     kept = n - 2 * cut(n)
-    critical = float(np.quantile(largest, CONFIDENCE, method="higher")) * math.sqrt(kept / (kept - 1))
+    by_flips = float(np.quantile(largest, CONFIDENCE, method="higher")) * math.sqrt(kept / (kept - 1))
+    critical = max(by_flips, float(t.ppf((1 + CONFIDENCE) / 2, kept - 1)))
     intervals = [
         Interval(float(center), float(center - critical * error), float(center + critical * error))
         for center, error in zip(centers, errors, strict=True)

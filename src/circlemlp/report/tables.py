@@ -1,5 +1,6 @@
 """The report's tables, and the numbers that DVC shows. Those that judge are sorted by true error."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -143,13 +144,15 @@ def metrics(comparison: Comparison) -> dict[str, Any]:
 
     def numbers(one: BestRate) -> dict[str, float | None]:
         judged = one.judged
-        return {
-            "best_learning_rate": one.cell.learning_rate if one.exists else None,
-            "true_error": judged.error.estimate if one.exists and not judged.unknown else None,
-            "validation_accuracy": judged.accuracy.estimate if one.exists else None,
-            "validation_loss": judged.loss.estimate if one.exists else None,
-            "bad_runs": judged.bad_runs if one.exists else None,
+        found = {
+            "best_learning_rate": one.cell.learning_rate,
+            "true_error": judged.error.estimate,
+            "validation_accuracy": judged.accuracy.estimate,
+            "validation_loss": judged.loss.estimate,
         }
+        # Six digits, because the last ones of a logarithm are the C library's.
+        rounded = {name: float(f"{x:.6g}") if one.exists and math.isfinite(x) else None for name, x in found.items()}
+        return {**rounded, "bad_runs": judged.bad_runs if one.exists else None}
 
     lowest, *_ = _ranked(comparison.best)
     return {"best": numbers(lowest)} | {one.cell.architecture: numbers(one) for one in comparison.best}

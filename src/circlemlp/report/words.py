@@ -90,7 +90,7 @@ def _chosen(comparison: Comparison) -> str:
 
 def nothing_claimed(comparison: Comparison) -> str | None:
     """Say why no difference between architectures is claimed, if none is."""
-    n = comparison.best[0].judged.replicates
+    n = max(one.judged.replicates for one in comparison.best)
     if n == 1:
         return "one replicate of each cell does not tell chance from a difference, so none is claimed"
     if n < FEWEST_PAIRED:
@@ -127,7 +127,8 @@ def _shares_replicates(comparison: Comparison) -> bool:
 
 def population(comparison: Comparison) -> str:
     """Say what the intervals speak about."""
-    n, config = comparison.best[0].judged.replicates, comparison.cells[0].record.config
+    n = max(one.judged.replicates for one in comparison.best)
+    config = comparison.cells[0].record.config
     varied = ["initialisation"] + ["shuffling"] * (config.training.batch_size is not None)
     if config.data.draws == "fresh":
         varied = ["points", *varied]

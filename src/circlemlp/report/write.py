@@ -17,7 +17,7 @@ from circlemlp.report import words
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import Comparison, compare
 from circlemlp.report.document import Block, Bullets, Heading, Picture, as_markdown, as_page
-from circlemlp.report.figures import MOST_PANELS, POINTS_SHOWN, draw_all
+from circlemlp.report.figures import MOST_PANELS, MOST_REPLICATES, POINTS_SHOWN, draw_all
 from circlemlp.report.tables import (
     best_cell,
     best_table,
@@ -134,7 +134,10 @@ def report(comparison: Comparison, pictures: dict[str, Picture], how: Sequence[s
     if len(comparison.cells) > len(comparison.best) and any(one.exists for one in comparison.best):
         yield choice_table(comparison)
     yield pictures["learning_rates"]
-    yield "Points are replicates, a little aside for each architecture; lines are medians, without those that diverged."
+    yield (
+        f"Points are replicates (at most {MOST_REPLICATES} of a cell), a little aside for each architecture; lines are "
+        "medians, without those that diverged."
+    )
     yield pictures["heatmap"]
     yield "Framed: the best learning rate of each architecture."
     yield Heading("Loss curves")

@@ -1,0 +1,147 @@
+"""Simulate the report's statistics and write what they keep of their promises: python benchmarks/calibrate.py
+
+The table goes into docs/calibration.md, whose text says what is simulated.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circlemlp.report.statistics import location, simultaneous, trimmed_mean
+
+PAGE = Path(__file__).parents[1] / "docs" / "calibration.md"
+SEED, ROUNDS, FLIPS = 0, 10_000, 199
+RATES = 9
+TUNING, CONFIRMATION = 10, 30
+COMMON, CHOICE_NOISE, MUCH_WORSE = 0.5, 0.5, 10.0
+"""Standard deviations of what replicates share across cells, and of loss beside error; how bad other rates are."""
+
+Floats = NDArray[np.float64]
+Shape = Callable[[np.random.Generator, tuple[int, ...]], Floats]
+SHAPES: dict[str, Shape] = {
+    "normal": lambda rng, size: rng.standard_normal(size),
+    "lognormal": lambda rng, size: np.exp(0.6 * rng.standard_normal(size)),
+    "10 % bad runs": lambda rng, size: rng.standard_normal(size) + 6.0 * (rng.random(size) < 0.1),
+}
+GOOD_RATES = {
+    "1 in every architecture": [1, 1, 1, 1],
+    "9 in every architecture": [9, 9, 9, 9],
+    "1 in one, 9 in the others": [9, 9, 9, 1],
+    "1 in two, 9 in the others": [9, 9, 1, 1],
+}
+
+
+def outcomes(rng: np.random.Generator, good: list[int], shape: Shape, n: int) -> tuple[Floats, Floats]:
+    """Return errors and losses of shape (architectures, rates, replicates); at good rates all errors are alike."""
+    errors = shape(rng, (len(good), RATES, n)) + COMMON * rng.standard_normal(n)
+    errors += MUCH_WORSE * (np.arange(RATES) >= np.array(good)[:, np.newaxis])[..., np.newaxis]
+    return errors, errors + CHOICE_NOISE * rng.standard_normal(errors.shape)
+
+
+def experiment(
+    rng: np.random.Generator, good: list[int], shape: Shape, true: float, *, n: int, fresh: int | None
+) -> tuple[bool, bool]:
+    """Simulate one experiment; ``fresh`` replicates judge, or those that chose.
+
+    Returns
+    -------
+    false_alarm : bool
+        Whether a difference is found.
+    covered : bool
+        Whether the first architecture's interval holds the true location.
+    """
+    errors, losses = outcomes(rng, good, shape, n)
+    chosen = trimmed_mean(losses).argmin(axis=1)
+    if fresh:
+        errors, _ = outcomes(rng, good, shape, fresh)
+    judged = errors[np.arange(len(good)), chosen]
+    differences = [a - b for a, b in combinations(judged, 2)]
+    intervals = simultaneous(differences, flips=FLIPS, rng=rng).intervals
+    return any(0 not in interval for interval in intervals), true in location(judged[0])
+
+
+def experiments(
+    good: list[int], shape: Shape, *, n: int, fresh: int | None = None, rounds: int = ROUNDS
+) -> tuple[float, float]:
+    """Return the shares of experiments with a false alarm, and with a covered location."""
+    rng = np.random.default_rng(SEED)
+    many = shape(rng, (1_000_000,))
+    true = float(trimmed_mean(many + COMMON * rng.standard_normal(len(many))))
+    found = [experiment(rng, good, shape, true, n=n, fresh=fresh) for _ in range(rounds)]
+    alarms, covered = np.mean(found, axis=0)
+    return float(alarms), float(covered)
+
+
+def coverage(shape: Shape, n: int, *, samples: int = ROUNDS) -> float:
+    """Return the share of intervals of a location that hold the trimmed mean of very many values."""
+    rng = np.random.default_rng(SEED)
+    true = float(trimmed_mean(shape(rng, (1_000_000,))))
+    return sum(true in location(shape(rng, (n,))) for _ in range(samples)) / samples
+
+
+def table(head: list[str], rows: Iterator[list[str]]) -> list[str]:
+    """Return the lines of a table, and show each when it is known."""
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    for row in rows:
+        lines.append(f"| {' | '.join(row)} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def by_stages() -> Iterator[list[str]]:
+    """Yield false alarms, then coverage, in one stage and in two."""
+    cases = [("normal", name) for name in GOOD_RATES]
+    cases += [(shape, "1 in two, 9 in the others") for shape in SHAPES if shape != "normal"]
+    for shape, name in cases:
+        stages: list[tuple[int, int | None]] = [(TUNING, None), (CONFIRMATION, None), (TUNING, CONFIRMATION)]
+        found = [experiments(GOOD_RATES[name], SHAPES[shape], n=n, fresh=fresh) for n, fresh in stages]
+        yield [shape, name, *(percent(alarms) for alarms, _ in found), *(percent(covered) for _, covered in found)]
+
+
+def without_a_choice() -> Iterator[list[str]]:
+    for architectures in (2, 4):
+        found = [experiments([1] * architectures, SHAPES["normal"], n=n)[0] for n in (8, 10, 20, 30)]
+        yield [str(architectures), *map(percent, found)]
+
+
+def one_location() -> Iterator[list[str]]:
+    for name, shape in SHAPES.items():
+        yield [name, *(percent(coverage(shape, n)) for n in (5, 10, 30))]
+
+
+def main() -> None:
+    started = time.monotonic()
+    stages = [f"one stage, {TUNING}", f"one stage, {CONFIRMATION}", f"two stages, {TUNING} and {CONFIRMATION}"]
+    head = ["outcomes", f"good rates of {RATES}", *(f"false alarms: {s}" for s in stages)]
+    lines = [
+        "Family-wise false alarms (nominal 5) and coverage of the chosen location (nominal 95), in percent:",
+        "",
+        *table([*head, *(f"coverage: {s}" for s in stages)], by_stages()),
+        "",
+        "Family-wise false alarms without a choice, in percent:",
+        "",
+        *table(["architectures", "8 replicates", "10", "20", "30"], without_a_choice()),
+        "",
+        "Coverage of the interval of one location without a choice, in percent:",
+        "",
+        *table(["outcomes", "5 replicates", "10", "30"], one_location()),
+        "",
+        f"Seed {SEED}, {ROUNDS} experiments or samples a number, so the standard error of a 5 is "
+        f"{100 * math.sqrt(0.05 * 0.95 / ROUNDS):.1f}; {FLIPS} random flips for each experiment. One core took "
+        f"{(time.monotonic() - started) / 60:.0f} minutes.",
+    ]
+    before, mark, _ = PAGE.read_text().partition("## Measured\n")
+    PAGE.write_text(before + mark + "\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
