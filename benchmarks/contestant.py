@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from circlemlp import pinning
@@ -69,8 +70,13 @@ def version(name: str, mode: pinning.Mode) -> str:
 def data() -> Any:
     from circlemlp.core.data import sample_dataset
 
-    numbers = {"n_train": N_TRAIN, "n_validation": N_VALIDATION, "label_noise": 0.0, "seed": 2024}
+    numbers = {"draws": "shared", "n_train": N_TRAIN, "n_validation": N_VALIDATION, "label_noise": 0.0, "seed": 2024}
     return sample_dataset({"shape": "quarter_circle", "radius": 1.0, **numbers})
+
+
+def arrays() -> Any:
+    """Return the data without the axis of draws."""
+    return SimpleNamespace(**{name: array[0] for name, array in vars(data()).items()})
 
 
 def core(task: Task) -> Epochs:
@@ -160,7 +166,7 @@ def plain(task: Task) -> Epochs:
 
     functions = runpy.run_path(str(PLAIN))
     layout = Layout.of(task["hidden"])
-    sizes, points = layout.layer_sizes, data()
+    sizes, points = layout.layer_sizes, arrays()
     theta = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
 
     def epochs(n: int) -> None:
@@ -177,7 +183,7 @@ def sklearn(task: Task) -> Epochs:
     import numpy as np
     from sklearn.neural_network import MLPClassifier
 
-    points = data()
+    points = arrays()
     x, x_validation = points.x_train.astype("float32"), points.x_validation.astype("float32")
 
     def epochs(n: int) -> None:
@@ -212,7 +218,7 @@ def torch(task: Task) -> Epochs:
     network = nn.Sequential(*layers[:-1])
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     mean_loss = nn.BCEWithLogitsLoss()
-    points = data()
+    points = arrays()
     x, x_validation = (torch.tensor(a, dtype=torch.float32) for a in (points.x_train, points.x_validation))
     y, y_validation = (torch.tensor(a, dtype=torch.float32)[:, None] for a in (points.y_train, points.y_validation))
     batch_size = task["batch_size"]
@@ -246,7 +252,7 @@ def jax(task: Task) -> Epochs:
     import jax.numpy as jnp
 
     sizes, batch_size, replicates = (2, *task["hidden"], 1), task["batch_size"], task["replicates"]
-    points = data()
+    points = arrays()
     x, x_validation = (jnp.asarray(a, jnp.float32) for a in (points.x_train, points.x_validation))
     y, y_validation = (jnp.asarray(a, jnp.float32) for a in (points.y_train, points.y_validation))
     each = jax.tree_util.tree_map

@@ -27,12 +27,12 @@ def main() -> int:
     from circlemlp.core.recipe import Recipe
     from circlemlp.core.training import Trainer
 
-    numbers = {"n_train": SIZES[-1], "n_validation": 2000, "label_noise": 0.0, "seed": 0}
+    numbers = {"draws": "shared", "n_train": SIZES[-1], "n_validation": 2000, "label_noise": 0.0, "seed": 0}
     largest = sample_dataset({"shape": "quarter_circle", "radius": 1.0, **numbers})
     for hidden in ARCHITECTURES:
         trainers, added = {}, {}
         for n in SIZES:
-            some = Dataset(largest.x_train[:n], largest.y_train[:n], largest.x_validation, largest.y_validation)
+            some = Dataset(largest.x_train[:, :n], largest.y_train[:, :n], largest.x_validation, largest.y_validation)
             before = resident()
             trainers[n] = Trainer(some, Recipe(hidden, Adam()), range(1))
             trainers[n].epoch()

@@ -1,4 +1,4 @@
-"""Generate the data set: python pipelines/generate.py data=quarter_circle"""
+"""Generate the data set, a draw for each replicate: python pipelines/generate.py data=quarter_circle"""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P and python -m
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
+from circlemlp.config import Data
 from circlemlp.run.compose import compose_jobs, explain
 from circlemlp.run.door import guarded, prepare
 from circlemlp.store.datafile import generate, write_dataset
@@ -17,11 +18,15 @@ def main() -> int:
         explain()
         return 0
     prepare(command.jobs[0].config)
-    for job in command.jobs:
-        dataset = generate(job.config.data)
-        path = write_dataset(job.config.data, dataset)
+    most: dict[Data, int] = {}  # replicates of any job on the same data
+    for config in (job.config for job in command.jobs):
+        most[config.data] = max(most.get(config.data, 0), config.training.replicates)
+    for data, replicates in most.items():
+        dataset = generate(data, replicates)
+        path = write_dataset(data, dataset)
+        draws = "1 draw" if dataset.draws == 1 else f"{dataset.draws} draws"
         ones = dataset.y_validation.mean()
-        print(f"{path}: {len(dataset.x_train)} + {len(dataset.x_validation)} points, {ones:.1%} of class 1")
+        print(f"{path}: {draws} of {data.n_train} + {data.n_validation} points, {ones:.1%} of class 1")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from functools import cache
 
 import numpy as np
 
@@ -13,15 +14,27 @@ from circlemlp.store.datafile import generate
 from circlemlp.store.records import Record, Volatile
 
 DATA = QuarterCircle(
-    shape="quarter_circle", radius=1.0, file="data/made_up.npz", n_train=40, n_validation=100, label_noise=0.0, seed=1
+    shape="quarter_circle",
+    radius=1.0,
+    file="data/made_up.npz",
+    draws="fresh",
+    n_train=40,
+    n_validation=100,
+    label_noise=0.0,
+    seed=1,
 )
-DATASET = generate(DATA)
 EPOCHS = 6
 SETTINGS = Report(bad_run_error=0.03, practically_equal=0.1)
 
 
-def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **volatile):
+@cache
+def digest(data, draws):
+    return generate(data, draws).digest()
+
+
+def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, draws="fresh", **volatile):
     """Return the record of a cell whose replicates end with these losses; None: it diverged after epoch 2."""
+    data = DATA.model_copy(update={"draws": draws})
     accuracies = accuracies or [None if loss is None else 0.97 for loss in losses]
     history = History.empty(len(losses), EPOCHS)
     for row, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
@@ -34,7 +47,7 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **
     return Record(
         ingredients={
             "config": {
-                "data": DATA.model_dump(),
+                "data": data.model_dump(),
                 "model": {"hidden_layer_sizes": list(hidden), "activation": activation, "initialisation": "he"},
                 "optimizer": {
                     "name": "adam",
@@ -54,7 +67,7 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, **
                     "seed": seed,
                 },
             },
-            "data": DATASET.digest(),
+            "data": digest(data, len(losses)),
             "code": "c" * 64,
             "numerics": {
                 "mode": "portable",

@@ -5,17 +5,19 @@ import pytest
 
 from circlemlp import numerics, pinning
 from circlemlp.errors import UserError
-from circlemlp.run.cells import Cell, run
+from circlemlp.run.cells import Cell, _read, run
 from circlemlp.run.compose import compose_jobs
-from circlemlp.store.datafile import generate, write_dataset
+from circlemlp.store.datafile import generate, read_dataset, write_dataset
 from circlemlp.store.notes import Notes
 from circlemlp.store.records import Store
 from conftest import TINY
 
 
-def cell(folder):
-    (job,) = compose_jobs((*TINY, f"data.file={folder}/tiny.npz")).jobs
-    write_dataset(job.config.data, generate(job.config.data))
+def cell(folder, *overrides, draws=2):
+    (job,) = compose_jobs((*TINY, f"data.file={folder}/tiny.npz", *overrides)).jobs
+    read_dataset.cache_clear()
+    _read.cache_clear()
+    write_dataset(job.config.data, generate(job.config.data, draws))
     return Cell.of(job.config, numerics.read_back(pinning.resolve("auto")))
 
 
@@ -27,6 +29,20 @@ def test_a_cell_leaves_a_record(tmp_path):
     assert np.isfinite(record.summary.validation_loss).all()
 
 
+def test_the_identity_depends_on_the_draws_that_are_used_and_on_no_others(tmp_path):
+    two, beside_more = cell(tmp_path), cell(tmp_path, draws=5)
+    assert two.identity == beside_more.identity
+    assert two.dataset.draws == beside_more.dataset.draws == 2
+    other = cell(tmp_path, "model=mlp_128", draws=5)
+    assert other.ingredients["data"] == two.ingredients["data"]
+    more = cell(tmp_path, "training.replicates=3", draws=5)
+    shared = [cell(tmp_path, "data.draws=shared", f"training.replicates={n}") for n in (2, 3)]
+    assert len({one.ingredients["data"] for one in (two, more, shared[0])}) == 3
+    assert shared[0].ingredients["data"] == shared[1].ingredients["data"]
+    with pytest.raises(UserError, match="holds 1 draw of the data, and 2 replicates need one each"):
+        cell(tmp_path, draws=1)
+
+
 def test_what_is_trained_is_what_is_hashed(tmp_path):
     store, trained = Store(tmp_path), cell(tmp_path)
     trained.ingredients["config"]["training"]["epochs"] = 7
@@ -36,7 +52,7 @@ def test_what_is_trained_is_what_is_hashed(tmp_path):
 
 def test_data_that_changed_in_the_meantime_leave_no_record(tmp_path):
     (job,) = compose_jobs((*TINY, "data.seed=1")).jobs
-    store, trained = Store(tmp_path), replace(cell(tmp_path), dataset=generate(job.config.data))
+    store, trained = Store(tmp_path), replace(cell(tmp_path), dataset=generate(job.config.data, 2))
     with pytest.raises(UserError, match="changed while the cell was being trained"):
         run(trained, store)
     assert trained.identity not in store

@@ -200,7 +200,7 @@ def test_a_setting_that_decides_nothing_makes_no_other_cell(name):
     assert as_written != other.model_dump(include=set(CellConfig.model_fields))
     assert one.deciding() == other.deciding()
     # It is true that it decides nothing: as it is written, it trains to the same bits.
-    dataset = sample_dataset(as_written["data"])
+    dataset = sample_dataset(as_written["data"], as_written["training"]["replicates"])
     (parameters, history), (same, same_history) = (
         train(dataset, Recipe.of(config)) for config in (as_written, other.deciding())
     )

@@ -117,7 +117,7 @@ def test_from_the_same_weights_it_trains_like_scikit_learns(solver, batch_size, 
 def test_it_is_the_cores_training(batch_size, epochs, dtype):
     x, y = X.astype(dtype), Y.astype(np.uint8)
     recipe = Recipe((8, 4), Adam(0.01), epochs=epochs, batch_size=batch_size, dtype=dtype, seed=7)
-    parameters, history = train(Dataset(x, y, x, y), recipe)
+    parameters, history = train(Dataset(x[None], y[None], x[None], y[None]), recipe)
     fitted = model(batch_size=batch_size or 200, shuffle=batch_size is not None, max_iter=epochs, random_state=7)
     fitted.fit(x, y)
     for matrix, w, b in zip(Layout.of((8, 4)).matrices(parameters), fitted.coefs_, fitted.intercepts_, strict=True):

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from matplotlib.collections import PathCollection
 
 from circlemlp.config import CellConfig
 from circlemlp.errors import UserError
@@ -22,9 +23,11 @@ from circlemlp.report.boundary import median_replicate, true_boundary
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import Code, Table, as_markdown
+from circlemlp.report.figures import boundaries
 from circlemlp.report.tables import timing
 from circlemlp.report.write import write_report
 from circlemlp.run.compose import compose_jobs
+from circlemlp.store.datafile import generate
 from circlemlp.store.records import Store
 from circlemlp.store.results import export, read
 from circlemlp.store.tables import kept_epochs
@@ -56,7 +59,9 @@ def test_it_says_what_was_run_and_what_came_out(tmp_path):
     text = report(tmp_path)
     assert "2 architectures, 3 learning rates (0.01, 0.03, 0.1), 3 replicates of each cell (1 of 6 cells" in text
     assert ": 15 networks" in text
-    assert "40 training and 100 validation points" in text
+    assert "40 training and 100 validation points, drawn anew for each replicate, label noise 0." in text
+    assert "Always giving the more frequent answer has true accuracy 0.7854." in text
+    assert "the points are its first 100 validation points" in text
     assert "The best learning rate of 2-4-1, 0.1, is the highest of the grid: a better one may lie beyond it" in text
     assert "1 of 15 networks diverged." in text
     assert "| 2-6-3-1 | 0.03 | 0.025 | 0.9700 | 0.25 | 0 of 3 | 0 of 3 | good |" in text
@@ -98,7 +103,7 @@ def test_cells_that_differ_in_something_else_are_not_compared_and_the_keys_are_n
         compare([GRID[0], made_up((4,), 0.1, [0.3, 0.3, 0.3], seed=1)], SETTINGS)
     other = made_up((4,), 0.1, [0.3, 0.3], seed=1)
     other.ingredients["numerics"]["mode"] = "native"
-    with pytest.raises(UserError, match=r"else too: training\.replicates, training\.seed, numerics\.mode$"):
+    with pytest.raises(UserError, match=r"else too: training\.replicates, training\.seed, the points, numerics\.mode$"):
         compare([GRID[0], GRID[1], other], SETTINGS)
 
 
@@ -243,6 +248,7 @@ adaptive = {
     "epsilon_hat": st.booleans(),
 }
 described = {
+    "draws": st.sampled_from(["fresh", "shared"]),
     "n_train": counts,
     "n_validation": counts,
     "label_noise": st.floats(0, 0.49),
@@ -317,6 +323,7 @@ def test_a_command_is_read_back_as_the_configuration_to_the_bit(config, name):
         ["model=mlp_128_64", "optimizer.learning_rate=0.01"],
         ["optimizer=sgd", "optimizer.momentum=0.5", "schedule=warmup_cosine", "early_stopping=patience"],
         ["data=rings", "data.label_noise=0.1", "training=mini_batch", "training.batch_size=32"],
+        ["data=disk", "data.draws=shared"],
         ["'model.hidden_layer_sizes=[7,5,3]'", "model.activation=tanh"],
     ],
 )
@@ -499,6 +506,17 @@ def test_the_shown_replicate_is_the_median_of_those_that_finished():
     assert median_replicate(made_up((4,), 0.1, [0.5, 0.1, 0.3])) == 2
     assert median_replicate(made_up((4,), 0.1, [None, 0.1, 0.3])) == 1
     assert median_replicate(made_up((4,), 0.1, [None, None])) == 0
+
+
+@pytest.mark.parametrize("draws", ["fresh", "shared"])
+def test_the_points_that_are_shown_are_those_of_the_shown_replicate(draws):
+    record = made_up((4,), 0.1, [0.5, 0.1, 0.3], draws=draws)
+    data = generate(record.config.data, 3)
+    panel, *_ = boundaries(compare([record], SETTINGS), data).axes
+    shown = np.concatenate([dots.get_offsets() for dots in panel.collections if isinstance(dots, PathCollection)])
+    draw = 2 if draws == "fresh" else 0
+    expected = data.x_validation[draw][np.argsort(data.y_validation[draw], kind="stable")]
+    np.testing.assert_array_equal(shown, expected)
 
 
 def test_the_true_boundary_is_that_of_the_data():

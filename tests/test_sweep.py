@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from circlemlp.core.data import Dataset
 from circlemlp.run.cells import Cell
 from circlemlp.run.compose import compose_jobs
 from circlemlp.run.progress import watching
@@ -102,10 +103,32 @@ def test_missing_data_is_one_line_that_names_the_remedy(project):
     assert done.stderr == (
         "error: data/quarter_circle.npz: there is no such data file; "
         "make it with: python pipelines/generate.py data=quarter_circle "
-        "data.n_train=5000 data.n_validation=2000 data.label_noise=0.0 data.seed=2024 data.radius=1.0 "
-        "data.file=data/quarter_circle.npz\n"
+        "data.draws=fresh data.n_train=5000 data.n_validation=2000 data.label_noise=0.0 data.seed=2024 "
+        "data.radius=1.0 data.file=data/quarter_circle.npz training.replicates=10\n"
     )
     assert not (project.folder / "runs").exists()
+
+
+def test_the_data_file_holds_a_draw_for_each_replicate_and_more_replicates_need_more(tiny):
+    assert tiny.states(tiny.train(*TINY)) == ["trained"]
+    more = [override for override in TINY if "replicates" not in override] + ["training.replicates=2,5"]
+    done = tiny.train("-m", *more, code=2)
+    assert done.stderr.startswith("error: data/tiny.npz: holds 2 draws of the data, and 5 replicates need one each; ")
+    made = tiny.run("sh", "-c", done.stderr.partition("make it with: ")[2])
+    assert made.stdout.startswith("data/tiny.npz: 5 draws of 60 + 40 points, ")
+    assert tiny.states(tiny.train("-m", *more)) == ["found", "trained"]
+    assert tiny.run("python", "pipelines/generate.py", "-m", *more).stdout == made.stdout  # the most of any job
+    shared = ("data.draws=shared", "data.file=data/one.npz", *(one for one in TINY if "file" not in one))
+    assert "data/one.npz: 1 draw of 60" in tiny.run("python", "pipelines/generate.py", *shared).stdout
+    assert tiny.states(tiny.train(*shared)) == ["trained"]
+
+
+def test_the_homework_keeps_the_data_it_always_had():
+    (job, *_), (usual,) = compose_jobs(["-m", "experiment=homework"]).jobs, compose_jobs([]).jobs
+    assert (job.config.data.draws, usual.config.data.draws) == ("shared", "fresh")
+    assert job.config.data.file != usual.config.data.file
+    one = Dataset(**{name: array[0] for name, array in vars(generate(job.config.data, 10)).items()})
+    assert one.digest() == "64a531caaa166f377bc259732301e27ea0bd48a49c4987c74721f4e1b97480db"
 
 
 def test_a_place_for_records_that_cannot_be_written_is_one_line(tiny):

@@ -23,7 +23,15 @@ ADAM = {"name": "adam", "learning_rate": 0.03, "beta_1": 0.9, "beta_2": 0.999, "
 def trained(**sections):
     """Return the record of a real training with some other settings than these."""
     config = {
-        "data": {"shape": "disk", "radius": 0.8, "n_train": 300, "n_validation": 200, "label_noise": 0.0, "seed": 5},
+        "data": {
+            "shape": "disk",
+            "radius": 0.8,
+            "draws": "fresh",
+            "n_train": 300,
+            "n_validation": 200,
+            "label_noise": 0.0,
+            "seed": 5,
+        },
         "model": {"hidden_layer_sizes": [16, 8], "activation": "relu", "initialisation": "he"},
         "optimizer": ADAM,
         "schedule": {"decay": "constant", "warmup_fraction": 0.0, "final_fraction": 1.0},
@@ -33,7 +41,7 @@ def trained(**sections):
     for name, values in sections.items():
         config[name] = {**config[name], **values} if "name" not in values else values
     config = CellConfig.model_validate(config).deciding()
-    dataset = sample_dataset(config["data"])
+    dataset = sample_dataset(config["data"], config["training"]["replicates"])
     parameters, history = train(dataset, Recipe.of(config), lambda _: None)
     ingredients = {**GRID[0].ingredients, "config": config, "data": dataset.digest()}
     record = Record(
@@ -54,6 +62,8 @@ def with_history(record, **arrays):
         {"model": {"activation": "tanh"}, "training": {"dtype": "float64"}},
         {"model": {"activation": "gelu"}, "training": {"batch_size": 32}, "data": {"label_noise": 0.2}},
         {"model": {"activation": "leaky_relu"}, "early_stopping": {"patience": 2}},
+        {"data": {"draws": "shared"}},
+        {"data": {"draws": "shared"}, "training": {"batch_size": 32}},
         {"optimizer": {**ADAM, "learning_rate": 5.0}},
         {"optimizer": {"name": "sgd", "learning_rate": 10.0, "momentum": 0.99, "nesterov": False}},
     ],

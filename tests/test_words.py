@@ -9,7 +9,7 @@ import pytest
 from circlemlp.report import tables, words
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import as_markdown
-from made_up import DATASET, GRID, SETTINGS, made_up, with_losses
+from made_up import GRID, SETTINGS, made_up, with_losses
 
 TEN = np.linspace(0.9, 1.1, 10)
 SWAPPED = TEN[[1, 0, 3, 2, 5, 4, 7, 6, 9, 8]]
@@ -118,7 +118,11 @@ def test_the_third_sentence_counts_cells_that_still_improve_and_names_edges():
 
 def test_the_population_is_named():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
-    assert "initialisation; all share one draw of the data" in words.population(one_stage)
+    assert words.population(one_stage).startswith(
+        "Replicates differ in points and initialisation; replicates of the same"
+    )
+    assert "on fresh draws of the data with fresh initialisations." in words.population(one_stage)
+    assert "these points" not in words.population(one_stage)
     assert "also judged" in words.population(one_stage)
     other = [made_up((w,), 0.01, list(0.1 * TEN)) for w in (4, 5)]
     confirmed = compare([cell.record for cell in one_stage.cells], SETTINGS, other)
@@ -126,9 +130,28 @@ def test_the_population_is_named():
     batches = made_up((4,), 0.1, [0.1] * 3)
     batches.ingredients["config"]["training"]["batch_size"] = 10
     text = words.population(compare([batches], SETTINGS))
-    assert "initialisation and shuffling" in text
+    assert "Replicates differ in points, initialisation and shuffling" in text
     assert "There are no intervals" in text
     assert "no intervals" not in words.population(one_stage)
+
+
+def test_of_one_draw_that_all_share_nothing_is_said_about_others():
+    for batch_size, varied in ((None, "initialisation"), (10, "initialisation and shuffling")):
+        record = made_up((4,), 0.1, [0.1] * 3, draws="shared")
+        record.ingredients["config"]["training"]["batch_size"] = batch_size
+        shared = compare([record], SETTINGS)
+        text = words.population(shared)
+        assert text.startswith(f"Replicates differ in {varied}; all share one draw of the data. So ")
+        assert "on these points, and not about other points." in text
+        assert words.limits(shared).endswith(", and all networks were trained on one draw of the data.")
+        assert "validation points, the same for all replicates, label" in words.what_was_run(shared)[1]
+
+
+def test_one_draw_of_the_data_is_a_limit_only_where_there_is_one():
+    fresh = compare([made_up((4,), 0.1, [0.1] * 3)], SETTINGS)
+    assert words.limits(fresh) == "What limits this: 1 of 1 cell still improves after 6 epochs."
+    assert "validation points, drawn anew for each replicate, label" in words.what_was_run(fresh)[1]
+    assert "one draw of the data" in words.limits(compare([made_up((4,), 0.1, [0.1])], SETTINGS))
 
 
 def above(errors, noise=0.0):
@@ -244,8 +267,8 @@ def test_many_pairs_are_shown_with_the_lowest_alone(monkeypatch):
 
 
 def test_what_was_run_counts_holes():
-    assert "(1 of 6 cells of the grid are missing)" in words.what_was_run(compare(GRID, SETTINGS), DATASET)[0]
-    assert "missing" not in words.what_was_run(sweep([[0.1, 0.2]]), DATASET)[0]
+    assert "(1 of 6 cells of the grid are missing)" in words.what_was_run(compare(GRID, SETTINGS))[0]
+    assert "missing" not in words.what_was_run(sweep([[0.1, 0.2]]))[0]
 
 
 def test_long_lists_are_cut():

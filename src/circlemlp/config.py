@@ -45,10 +45,12 @@ class Section(BaseModel):
 class DataSection(Section):
     """What every data set has. ``file`` is where the points are kept; it does not decide what they are.
 
-    So it is no part of what is hashed and dumped, and a record's configuration has none.
+    So it is no part of what is hashed and dumped, and a record's configuration has none. ``draws``: fresh ones for each
+    replicate, or one that they share.
     """
 
     file: Annotated[PathText, Field(pattern=r"\.npz$", exclude=True)] = ""
+    draws: Literal["fresh", "shared"]
     n_train: Count
     n_validation: Count
     label_noise: Annotated[float, Field(ge=0, lt=0.5)]

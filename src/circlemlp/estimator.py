@@ -399,7 +399,8 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         shuffle = [self._shuffling] if self.shuffle else []
         batch_size = self._clipped_batch_size(len(X))
         cut = Cut.of(self._layout, dtype, 1, batch_size)
-        batches = Batches(X, y, replicates=1, cut=cut, dtype=dtype, batch_size=batch_size, shuffle=shuffle)
+        x, labels = X[np.newaxis], y[np.newaxis]
+        batches = Batches(x, labels, replicates=1, cut=cut, dtype=dtype, batch_size=batch_size, shuffle=shuffle)
         losses = LossSum(1, batches.window, dtype)
         while True:
             self.loss_ = float(pass_over(batches, network, step, losses)[0])

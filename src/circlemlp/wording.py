@@ -1,5 +1,8 @@
 """How a configuration is said in words, wherever a person reads it."""
 
+import re
+from typing import Any
+
 from circlemlp.config import CellConfig, Data, Disk, Model, QuarterCircle
 from circlemlp.core.parameters import Layout
 
@@ -13,6 +16,18 @@ def architecture(model: Model) -> str:
         model.initialisation != "he"
     )
     return " ".join([sizes, *departures])
+
+
+def in_hydra(value: Any) -> str:
+    """Return a value as Hydra reads it on a command line; a shell may want quotes around it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(in_hydra, value))}]"
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z/][\w./-]*", value, re.ASCII):
+        # A backslash escapes a quote and the beginning of an interpolation; before these it is escaped itself.
+        return "'" + re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value) + "'"
+    return str(value)
 
 
 def optimizer(config: CellConfig) -> str:

@@ -13,8 +13,9 @@ CUT = Cut(block=64, tile=640)
 
 
 def numbered(n):
-    """Return points that tell their own number, and labels that are its parity."""
-    return np.column_stack([np.arange(n), -np.arange(n)]).astype(np.float64), (np.arange(n) % 2).astype(np.uint8)
+    """Return points that tell their own number, and labels that are its parity; all replicates share them."""
+    numbers = np.arange(n)
+    return np.stack([numbers, -numbers], axis=-1)[np.newaxis].astype(np.float64), (numbers[np.newaxis] % 2).astype("u1")
 
 
 def epoch(batches, cut):
@@ -187,3 +188,31 @@ def test_data_in_a_file_are_read_window_by_window(tmp_path, batch_size):
     in_file = Batches(mapped, y, replicates=1, cut=CUT, dtype="float64", batch_size=batch_size)
     for one, other in zip(epoch(in_memory, CUT), epoch(in_file, CUT), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("batch_size", [None, 640, 17_000])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_replicates_with_data_of_their_own_take_those_as_if_alone(shuffled, batch_size):
+    x, y = numbered(20_000)
+    x, y = (
+        np.concatenate([x, x[:, ::-1], np.roll(x, 7, axis=1)]),
+        np.concatenate([y, y[:, ::-1], np.roll(y, 7, axis=1)]),
+    )
+
+    def batches(replicates):
+        rows = slice(replicates.start, replicates.stop)
+        return Batches(
+            x[rows],
+            y[rows],
+            replicates=len(replicates),
+            cut=CUT,
+            dtype="float64",
+            batch_size=batch_size,
+            shuffle=[stream(0, "shuffling", replicate) for replicate in replicates] if shuffled else (),
+        )
+
+    together, *alone = (
+        np.hstack(epoch(batches(group), CUT)) for group in (range(3), *(range(r, r + 1) for r in range(3)))
+    )
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+    assert len(set(map(tuple, together))) == 3

@@ -18,7 +18,7 @@ from circlemlp.core.recipe import Recipe
 from circlemlp.core.schedules import Schedule
 from circlemlp.core.training import train
 
-numbers = {"n_train": 500, "n_validation": 200, "label_noise": 0.1, "seed": 0}
+numbers = {"draws": "shared", "n_train": 500, "n_validation": 200, "label_noise": 0.1, "seed": 0}
 data = sample_dataset({"shape": "rings", "inner_radius": 0.3, "outer_radius": 0.7, **numbers})
 trained = {}
 for dtype in ("float32", "float64"):

@@ -7,7 +7,15 @@ from circlemlp.core.recipe import EarlyStopping, Recipe
 from circlemlp.core.schedules import Schedule
 
 CONFIG = {
-    "data": {"shape": "disk", "radius": 0.8, "n_train": 10, "n_validation": 5, "label_noise": 0.0, "seed": 0},
+    "data": {
+        "shape": "disk",
+        "draws": "fresh",
+        "radius": 0.8,
+        "n_train": 10,
+        "n_validation": 5,
+        "label_noise": 0.0,
+        "seed": 0,
+    },
     "model": {"hidden_layer_sizes": [8, 4], "activation": "tanh"},
     "optimizer": {"name": "sgd", "learning_rate": 0.2, "momentum": 0.5, "nesterov": True},
     "schedule": {"decay": "cosine", "warmup_fraction": 0.25, "final_fraction": 0.125},

@@ -21,13 +21,14 @@ from circlemlp.core.tiles import Cut, augment
 from circlemlp.core.training import Trainer, replicates_together, train
 
 
-def points(**changes):
+def points(replicates=1, **changes):
     described = {"shape": "quarter_circle", "radius": 1.0, "n_validation": 100, "label_noise": 0.0, "seed": 1}
-    return sample_dataset({**described, **changes})
+    return sample_dataset({"draws": "shared", **described, **changes}, replicates)
 
 
 DATA = points(n_train=5000, n_validation=2000, seed=2024)
 SMALL = points(n_train=300)
+FRESH = points(5, n_train=300, draws="fresh")
 
 
 def recipe(**changes):
@@ -44,7 +45,9 @@ def test_a_thousand_epochs_follow_the_plain_implementation(hidden):
     _, history = run(DATA, hidden_layer_sizes=hidden, epochs=1000, replicates=1)
     layout = Layout.of(hidden)
     start = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
-    expected = plain.train(start, layout.layer_sizes, DATA.x_train, DATA.y_train, epochs=1000, learning_rate=0.001)
+    expected = plain.train(
+        start, layout.layer_sizes, DATA.x_train[0], DATA.y_train[0], epochs=1000, learning_rate=0.001
+    )
     difference = np.abs(history.training_loss[0] / expected - 1).max()
     print(f"{hidden}: largest relative difference {difference:.1e}")
     assert difference < 1e-10
@@ -54,33 +57,36 @@ def test_a_batch_of_several_tiles_follows_the_plain_implementation():
     layout, optimizer = Layout.of((8, 4)), Adam(0.01)
     data = points(n_train=10_300, n_validation=10)
     start = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
-    expected = plain.train(start, layout.layer_sizes, data.x_train, data.y_train, epochs=5, learning_rate=0.01)
+    expected = plain.train(start, layout.layer_sizes, data.x_train[0], data.y_train[0], epochs=5, learning_rate=0.01)
     _, full = run(data, epochs=5, optimizer=optimizer, replicates=1)
     np.testing.assert_allclose(full.training_loss[0], expected, rtol=1e-11)
-    _, mini = run(data, epochs=5, optimizer=optimizer, batch_size=len(data.x_train), replicates=1)
+    _, mini = run(data, epochs=5, optimizer=optimizer, batch_size=10_300, replicates=1)
     np.testing.assert_allclose(mini.training_loss[0, 1:], expected[:-1], rtol=1e-11)
 
 
-def test_the_curves_are_those_of_the_parameters():
-    parameters, history = run(epochs=7)
+@pytest.mark.parametrize("data", [SMALL, FRESH], ids=["shared", "fresh"])
+def test_the_curves_are_those_of_the_parameters(data):
+    parameters, history = run(data, epochs=7)
     layer_sizes = Layout.of((8, 4)).layer_sizes
     start = initialise(Layout.of((8, 4)), seed=0, replicates=range(3), dtype="float64")
     for row, theta in ((0, start), (-1, parameters)):
         for replicate in range(3):
+            draw = replicate % data.draws
             for curve, x, y in (
-                (history.training_loss, SMALL.x_train, SMALL.y_train),
-                (history.validation_loss, SMALL.x_validation, SMALL.y_validation),
+                (history.training_loss, data.x_train[draw], data.y_train[draw]),
+                (history.validation_loss, data.x_validation[draw], data.y_validation[draw]),
             ):
                 expected = plain.mean_loss(theta[replicate], layer_sizes, x, y)
                 assert curve[replicate, row] == pytest.approx(expected, rel=1e-12)
-            s, _, _ = plain.forward(plain.unflatten(theta[replicate], layer_sizes), SMALL.x_validation)
-            assert history.validation_accuracy[replicate, row] == np.mean((s > 0) == SMALL.y_validation)
+            s, _, _ = plain.forward(plain.unflatten(theta[replicate], layer_sizes), data.x_validation[draw])
+            assert history.validation_accuracy[replicate, row] == np.mean((s > 0) == data.y_validation[draw])
 
 
+@pytest.mark.parametrize("data", [SMALL, FRESH], ids=["shared", "fresh"])
 @pytest.mark.parametrize("batch_size", [None, 32, 300, 1000])
-def test_no_replicate_knows_of_the_others(batch_size):
-    parameters, history = run(batch_size=batch_size, replicates=4)
-    trainer = Trainer(SMALL, recipe(batch_size=batch_size), range(2, 3))
+def test_no_replicate_knows_of_the_others(batch_size, data):
+    parameters, history = run(data, batch_size=batch_size, replicates=4)
+    trainer = Trainer(data, recipe(batch_size=batch_size), range(2, 3))
     for _ in range(5):
         trainer.epoch()
     np.testing.assert_array_equal(parameters[2], trainer.parameters[0])
@@ -88,9 +94,10 @@ def test_no_replicate_knows_of_the_others(batch_size):
     assert np.isfinite(history.training_loss).all()
 
 
+@pytest.mark.parametrize("draws", ["shared", "fresh"])
 @pytest.mark.parametrize("batch_size", [None, 128, 3000])
-def test_nor_do_the_curves_of_many_windows(batch_size):
-    data = points(n_train=5000, n_validation=17_000)
+def test_nor_do_the_curves_of_many_windows(batch_size, draws):
+    data = points(4, n_train=5000, n_validation=17_000, draws=draws)
     mini = recipe(batch_size=batch_size, epochs=3, dtype="float32")
     curves = []
     for group in (range(2, 3), range(4)):
@@ -100,6 +107,29 @@ def test_nor_do_the_curves_of_many_windows(batch_size):
             trainer.validate(loss, accuracy)
             curves.append((training_loss[-1 - (group.stop - 3)], loss[2 - group.start], accuracy[2 - group.start]))
     assert curves[:3] == curves[3:]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_size", [None, 32, 300])
+@pytest.mark.parametrize("hidden", [(8,), (8, 4)])
+def test_replicates_train_on_their_own_draws_as_if_one_by_one(hidden, batch_size, dtype):
+    settings = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "dtype": dtype, "replicates": 5}
+    parameters, history = run_side_by_side(5, FRESH, **settings)
+    for replicate in range(5):
+        # What other replicates have decides nothing: here all have the points of this one.
+        its = FRESH.of_replicates(range(replicate, replicate + 1))
+        alone, its_history = run_side_by_side(1, its, **settings)
+        assert parameters[replicate].tobytes() == alone[replicate].tobytes()
+        for name, array in vars(history).items():
+            assert array[replicate].tobytes() == getattr(its_history, name)[replicate].tobytes()
+    shared, _ = run(SMALL, **settings)
+    copies = Dataset(**{name: np.repeat(array, 5, axis=0) for name, array in vars(SMALL).items()})
+    assert run(copies, **settings)[0].tobytes() == shared.tobytes() != parameters.tobytes()
+
+
+def test_a_replicate_without_a_draw_is_refused():
+    with pytest.raises(ValueError, match="none for replicate 5"):
+        run(FRESH, replicates=6)
 
 
 def test_a_batch_that_is_larger_than_the_data_is_the_data():
@@ -123,7 +153,7 @@ def test_every_cell_takes_the_same_batches_and_every_point_once(hidden, rate):
     m = v = 0.0
     for t, start in enumerate(range(0, 300, 128), start=1):
         batch = order[start : start + 128]
-        g = plain.gradient(theta, layout.layer_sizes, SMALL.x_train[batch], SMALL.y_train[batch])
+        g = plain.gradient(theta, layout.layer_sizes, SMALL.x_train[0, batch], SMALL.y_train[0, batch])
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         theta = theta - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
     parameters, _ = run(
@@ -161,7 +191,7 @@ def test_the_schedule_scales_every_step():
     layout = Layout.of((4,))
     theta = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
     for step in range(1, 9):
-        g = plain.gradient(theta, layout.layer_sizes, SMALL.x_train, SMALL.y_train)
+        g = plain.gradient(theta, layout.layer_sizes, SMALL.x_train[0], SMALL.y_train[0])
         theta = theta - 0.5 * schedule.factor(step, 8) * g
     parameters, _ = run(
         hidden_layer_sizes=(4,), optimizer=SGD(0.5, momentum=0.0), schedule=schedule, epochs=8, replicates=1
@@ -191,10 +221,10 @@ def test_the_schedule_counts_the_steps_of_all_epochs():
 def test_a_step_goes_down_the_gradient_of_the_chosen_activation(hidden, activation, batch_size):
     # Data of three features, so that nothing relies on there being two.
     x = stream(0, "points").standard_normal((40, 3))
-    data = Dataset(x, (x[:, 0] > 0).astype(np.uint8), x[:7], np.zeros(7, np.uint8))
+    data = Dataset(x[np.newaxis], (x[np.newaxis, :, 0] > 0).astype("u1"), x[np.newaxis, :7], np.zeros((1, 7), "u1"))
     layout = Layout.of(hidden, 3)
     start = initialise(layout, seed=0, replicates=[0], dtype="float64")[0]
-    g = plain.gradient(start, layout.layer_sizes, data.x_train, data.y_train, activation)
+    g = plain.gradient(start, layout.layer_sizes, data.x_train[0], data.y_train[0], activation)
     settings = {"hidden_layer_sizes": hidden, "activation": activation, "epochs": 1, "batch_size": batch_size}
     parameters, _ = run(data, optimizer=SGD(0.5, momentum=0.0), replicates=1, **settings)
     np.testing.assert_allclose(parameters[0], start - 0.5 * g, rtol=1e-12, atol=1e-14)
@@ -205,8 +235,8 @@ def test_a_full_batch_is_taken_in_the_order_of_the_data():
     layout, learning_rate = Layout.of((8, 4)), np.float32(0.5)
     theta = initialise(layout, seed=0, replicates=[0], dtype="float32")
     network, cut = Network(layout, theta), Cut.of(layout, "float32", 1, 300)
-    inputs = augment(SMALL.x_train, "float32")
-    signs = plain.signs_of_labels(SMALL.y_train, "float32")[np.newaxis]
+    inputs = augment(SMALL.x_train[0], "float32")
+    signs = plain.signs_of_labels(SMALL.y_train, "float32")
     for start, stop in cut.tiles(300):
         x, y = (cut.blocked(array[..., start:stop]) for array in (inputs, signs))
         logits = np.empty((1, *x.shape[1::2]), "float32")
@@ -248,7 +278,7 @@ def test_early_stopping_restores_the_best_parameters(batch_size):
             ours, theirs = getattr(history, name)[replicate], getattr(without, name)[replicate]
             np.testing.assert_array_equal(ours[:stopped], theirs[:stopped])
             assert (ours[stopped:] == theirs[best]).all()
-        of_parameters = plain.mean_loss(parameters[replicate], layer_sizes, data.x_validation, data.y_validation)
+        of_parameters = plain.mean_loss(parameters[replicate], layer_sizes, data.x_validation[0], data.y_validation[0])
         assert of_parameters == pytest.approx(curve[best], rel=1e-12)
 
 
@@ -308,6 +338,7 @@ def test_what_diverges_in_the_epoch_in_which_its_patience_ends_diverged(patience
 
 
 FEW = points(n_train=60, n_validation=40, label_noise=0.2)
+FRESH_FEW = points(3, n_train=60, n_validation=40, label_noise=0.2, draws="fresh")
 unstable = st.fixed_dictionaries(
     {
         "hidden_layer_sizes": st.sampled_from([(3,), (6, 4), (4, 4, 4)]),
@@ -351,9 +382,9 @@ def test_divergence_comes_first_whatever_the_patience(changes, rule):
 
 
 @settings(max_examples=100)
-@given(unstable, rules)
-def test_no_replicate_stops_or_diverges_because_of_the_others(changes, rule):
-    alone, together = (run_side_by_side(n, FEW, early_stopping=rule, **changes) for n in (1, 3))
+@given(unstable, rules, st.sampled_from([FEW, FRESH_FEW]))
+def test_no_replicate_stops_or_diverges_because_of_the_others(changes, rule, data):
+    alone, together = (run_side_by_side(n, data, early_stopping=rule, **changes) for n in (1, 3))
     assert alone[0].tobytes() == together[0].tobytes()
     for name, array in vars(alone[1]).items():
         assert array.tobytes() == getattr(together[1], name).tobytes()
@@ -398,14 +429,23 @@ def test_small_batches_are_trained_together_and_full_ones_alone():
 
 
 @pytest.mark.parametrize(
-    ("activation", "batch_size"), [("relu", None), ("relu", 128), ("leaky_relu", None), ("tanh", 128), ("gelu", None)]
+    ("activation", "batch_size", "draws"),
+    [
+        ("relu", None, 1),
+        ("relu", 128, 1),
+        ("leaky_relu", None, 1),
+        ("tanh", 128, 1),
+        ("gelu", None, 1),
+        ("relu", None, 3),
+        ("relu", 128, 3),
+    ],
 )
-def test_an_epoch_allocates_nothing(activation, batch_size):
+def test_an_epoch_allocates_nothing(activation, batch_size, draws):
     # More points than a window holds, so that no buffer of any kind is small.
-    many = points(n_train=20_000, n_validation=20_000, seed=0)
+    many = points(draws, n_train=20_000, n_validation=20_000, seed=0, draws="fresh")
     settings = {"hidden_layer_sizes": (64, 32), "activation": activation, "batch_size": batch_size, "dtype": "float32"}
-    trainer = Trainer(many, recipe(**settings), range(1))
-    loss, accuracy = np.empty(1), np.empty(1)
+    trainer = Trainer(many, recipe(**settings), range(draws))
+    loss, accuracy = np.empty(draws), np.empty(draws)
 
     def epochs(n):
         for _ in range(n):
@@ -443,7 +483,7 @@ def memory(what):
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(rf"^{what}:\\s+(\\d+) kB", status, re.M)[1])
 
-numbers = {"n_train": 1_000_000, "n_validation": 1000, "label_noise": 0.0, "seed": 0}
+numbers = {"draws": "shared", "n_train": 1_000_000, "n_validation": 1000, "label_noise": 0.0, "seed": 0}
 data = sample_dataset({"shape": "quarter_circle", "radius": 1.0, **numbers})
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is resident now
 before = memory("VmRSS")

@@ -64,7 +64,9 @@ def test_it_is_what_rational_numbers_give(kind, hidden, activation):
 
 
 def trained(data, hidden, activation, epochs=300):
-    dataset = sample_dataset({"n_train": 1000, "n_validation": 10, "label_noise": 0.0, "seed": 5, **data})
+    dataset = sample_dataset(
+        {"draws": "shared", "n_train": 1000, "n_validation": 10, "label_noise": 0.0, "seed": 5, **data}
+    )
     parameters, _ = train(dataset, Recipe(hidden, Adam(0.01), activation, epochs=epochs))
     return Layout.of(hidden), parameters[0]
 
@@ -138,7 +140,15 @@ def test_a_network_whose_scores_are_not_finite_has_no_error(activation, value):
 
 def test_a_replicate_that_diverged_has_no_error():
     config = {
-        "data": {"shape": "disk", "radius": 0.8, "n_train": 5, "n_validation": 5, "label_noise": 0.0, "seed": 0},
+        "data": {
+            "shape": "disk",
+            "draws": "fresh",
+            "radius": 0.8,
+            "n_train": 5,
+            "n_validation": 5,
+            "label_noise": 0.0,
+            "seed": 0,
+        },
         "model": {"hidden_layer_sizes": [3], "activation": "relu", "initialisation": "he"},
     }
     parameters = np.ones((2, Layout.of((3,)).n_parameters), np.float32)

@@ -25,6 +25,7 @@ CONFIG = {
     "data": {
         "shape": "quarter_circle",
         "radius": 1.0,
+        "draws": "fresh",
         "n_train": 30,
         "n_validation": 20,
         "label_noise": 0.0,
@@ -51,7 +52,7 @@ def trained(seed, learning_rate):
     config = copy.deepcopy(CONFIG)
     config["training"]["seed"] = seed
     config["optimizer"]["learning_rate"] = learning_rate
-    dataset = sample_dataset(config["data"])
+    dataset = sample_dataset(config["data"], config["training"]["replicates"])
     ingredients = {"config": config, "data": dataset.digest(), "code": "c" * 64, "numerics": NUMERICS}
     return completed(ingredients, dataset)
 
@@ -343,7 +344,7 @@ def test_a_diverged_replicate_makes_a_good_record(tmp_path):
     config = copy.deepcopy(CONFIG) | {"optimizer": CONFIG["optimizer"] | {"learning_rate": 10.0, "momentum": 0.99}}
     config["training"] |= {"epochs": 60}
     config["model"] = CONFIG["model"] | {"hidden_layer_sizes": [64, 32], "activation": "leaky_relu"}
-    dataset = sample_dataset(config["data"])
+    dataset = sample_dataset(config["data"], config["training"]["replicates"])
     ingredients = record().ingredients | {"config": config}
     diverged = completed(ingredients, dataset)
     assert (diverged.history.diverged_at > 0).all()

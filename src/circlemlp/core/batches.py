@@ -79,9 +79,9 @@ class Batches:
 
     Parameters
     ----------
-    x : ndarray of shape (n, features)
-        The samples, in C order.
-    y : ndarray of shape (n,)
+    x : ndarray of shape (1 or replicates, n, features)
+        The samples, in C order. The replicates share them, or each has its own.
+    y : ndarray of shape (1 or replicates, n)
         Labels, 0 or 1.
     replicates : int
     cut : Cut
@@ -97,7 +97,7 @@ class Batches:
     Attributes
     ----------
     n : int
-        The number of samples.
+        The number of samples of each replicate.
     window : int
         The most samples in a window. They are whole batches, or whole blocks if a batch is larger than a window.
     """
@@ -113,17 +113,19 @@ class Batches:
         batch_size: int | None = None,
         shuffle: Sequence[np.random.Generator] = (),
     ) -> None:
-        self.n = len(x)
-        self._x, self._y, self._cut, self._rngs = x, y, cut, shuffle
+        self.n, features = int(x.shape[1]), x.shape[2]
+        of_each = replicates if shuffle else len(x)
+        # One draw that is taken in many orders is not copied: its replicates are views of it.
+        self._x, self._y = np.broadcast_to(x, (of_each, self.n, features)), np.broadcast_to(y, (of_each, self.n))
+        self._cut, self._rngs = cut, shuffle
         self._batch_size = min(batch_size or self.n, self.n)
         most = max(SHUFFLED_WINDOW if shuffle else WINDOW, cut.block)
         unit = self._batch_size if self._batch_size <= most else cut.block
         self.window = min(most // unit * unit, self.n)
-        of_each = replicates if shuffle else 1
-        self._window_x = augmented(of_each, x.shape[1], self.window, dtype)
+        self._window_x = augmented(of_each, features, self.window, dtype)
         self._window_signs = np.ones((of_each, self.window), dtype)
         self._window_logits = np.zeros((replicates, self.window), dtype)
-        self._points = np.empty((self.window, x.shape[1]), x.dtype)
+        self._points = np.empty((self.window, features), x.dtype)
         self._labels = np.empty(self.window, y.dtype)
         self._orders = [np.empty(self.n, np.uint32) for _ in shuffle]
         self._chosen = np.empty(self.window if shuffle else 0, np.intp)
@@ -174,17 +176,20 @@ class Batches:
 
     def _fill(self, start: int, stop: int) -> None:
         if self._orders:
-            for order, x, signs in zip(self._orders, self._window_x, self._window_signs, strict=True):
+            for order, data, answers, x, signs in zip(
+                self._orders, self._x, self._y, self._window_x, self._window_signs, strict=True
+            ):
                 size = stop - start
                 chosen = self._chosen[:size]
                 np.copyto(chosen, order[start:stop])
                 points = self._points[:size]
                 # Every index is in range. The mode "clip" is for speed: with it NumPy needs no buffer.
-                np.take(_as_items(self._x), chosen, out=_as_items(points), mode="clip")
-                labels = np.take(self._y, chosen, out=self._labels[:size], mode="clip")
+                np.take(_as_items(data), chosen, out=_as_items(points), mode="clip")
+                labels = np.take(answers, chosen, out=self._labels[:size], mode="clip")
                 self._write(points, labels, x, signs)
         elif self._filled != start:
-            self._write(self._x[start:stop], self._y[start:stop], self._window_x[0], self._window_signs[0])
+            for data, answers, x, signs in zip(self._x, self._y, self._window_x, self._window_signs, strict=True):
+                self._write(data[start:stop], answers[start:stop], x, signs)
             self._filled = start
 
     @staticmethod

@@ -51,7 +51,7 @@ class Boundary:
         return ((squared_distance >= inner) & (squared_distance < outer)).astype(np.uint8)
 
 
-DRAWING = ("shape", "n_train", "n_validation", "label_noise", "seed")
+DRAWING = ("shape", "draws", "n_train", "n_validation", "label_noise", "seed")
 """The keys that every described data set has, whatever its shape."""
 
 SHAPES: dict[str, Callable[..., Boundary]] = {
@@ -64,12 +64,12 @@ SHAPES: dict[str, Callable[..., Boundary]] = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """The points and labels for training and for validation.
+    """The points and labels for training and for validation: one draw for each replicate, or one that all share.
 
     Attributes
     ----------
-    x_train, x_validation : ndarray of shape (n, 2), float64
-    y_train, y_validation : ndarray of shape (n,), uint8
+    x_train, x_validation : ndarray of shape (draws, n, 2), float64
+    y_train, y_validation : ndarray of shape (draws, n), uint8
         Labels, 0 or 1.
     """
 
@@ -77,6 +77,25 @@ class Dataset:
     y_train: NDArray[np.uint8]
     x_validation: NDArray[np.float64]
     y_validation: NDArray[np.uint8]
+
+    @property
+    def draws(self) -> int:
+        """The number of draws."""
+        return len(self.x_train)
+
+    def of_replicates(self, replicates: range) -> "Dataset":
+        """Return the draws of some replicates, as views. A single draw belongs to all replicates.
+
+        Raises
+        ------
+        ValueError
+            If a replicate has no draw.
+        """
+        if self.draws == 1:
+            return self
+        if replicates.stop > self.draws:
+            raise ValueError(f"there are {self.draws} draws of the data, and none for replicate {replicates.stop - 1}")
+        return Dataset(**{name: array[replicates.start : replicates.stop] for name, array in vars(self).items()})
 
     def digest(self) -> str:
         """Return the SHA-256, in hexadecimal, of the arrays: names, types, shapes and contents."""
@@ -91,19 +110,32 @@ CHUNK = 16_384
 """How many points are drawn at a time. It decides no number, only the memory that drawing takes: about a megabyte."""
 
 
-def _chunks(data: Mapping[str, Any], split: str) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.uint8]]]:
+Place = tuple[int, slice]
+"""A draw, and some points of it."""
+
+
+def _chunks(
+    data: Mapping[str, Any], split: str, draws: int
+) -> Iterator[tuple[Place, NDArray[np.float64], NDArray[np.uint8]]]:
     """Draw one split of a described data set; yield the place of some points in it, the points and their labels."""
     boundary, n = Boundary.of(data), data[f"n_{split}"]
-    points, flips = (stream(data["seed"], "data", split, name) for name in ("points", "flips"))
-    for start in range(0, n, CHUNK):
-        place = slice(start, min(start + CHUNK, n))
-        size = place.stop - start
-        x = points.uniform(boundary.low, boundary.high, size=(size, 2))
-        flipped = flips.random(size) < data["label_noise"]
-        yield place, x, boundary.classify(x) ^ flipped
+    for draw in range(draws):
+        number = (draw,) if data["draws"] == "fresh" else ()
+        points, flips = (stream(data["seed"], "data", split, name, *number) for name in ("points", "flips"))
+        for start in range(0, n, CHUNK):
+            place = slice(start, min(start + CHUNK, n))
+            size = place.stop - start
+            x = points.uniform(boundary.low, boundary.high, size=(size, 2))
+            flipped = flips.random(size) < data["label_noise"]
+            yield (draw, place), x, boundary.classify(x) ^ flipped
 
 
-def sample_dataset(data: Mapping[str, Any]) -> Dataset:
+def draws_for(data: Mapping[str, Any], replicates: int) -> int:
+    """Return how many draws of a described data set the replicates 0 to ``replicates`` - 1 need."""
+    return replicates if data["draws"] == "fresh" else 1
+
+
+def sample_dataset(data: Mapping[str, Any], draws: int = 1) -> Dataset:
     """Draw points uniformly from a square and label them.
 
     Parameters
@@ -113,6 +145,9 @@ def sample_dataset(data: Mapping[str, Any]) -> Dataset:
 
         ``shape``, and ``radius``, or ``inner_radius`` and ``outer_radius``
             What ``Boundary.of`` reads.
+        ``draws``
+            ``"fresh"``: each replicate has a draw of its own, from streams with its number in their names.
+            ``"shared"``: all replicates have the same one.
         ``n_train``, ``n_validation``
             Numbers of points, each at least 1.
         ``label_noise``
@@ -120,6 +155,9 @@ def sample_dataset(data: Mapping[str, Any]) -> Dataset:
             rate that any classifier can have.
         ``seed``
             Non-negative. Points and flips come from separate streams, so noise never moves a point.
+    draws : int
+        How many to draw where they are fresh: those of the replicates 0 to ``draws`` - 1. It decides no number of
+        theirs. Where one is shared there is one, whatever ``draws``.
 
     Returns
     -------
@@ -130,11 +168,12 @@ def sample_dataset(data: Mapping[str, Any]) -> Dataset:
     KeyError, TypeError
         If a key is missing or unknown, as in ``Boundary.of``.
     """
-    arrays = []
+    arrays: list[NDArray[Any]] = []
+    draws = draws_for(data, draws)
     for split in ("train", "validation"):
         n = data[f"n_{split}"]
-        x, y = np.empty((n, 2)), np.empty(n, np.uint8)
-        for place, points, labels in _chunks(data, split):
+        x, y = np.empty((draws, n, 2)), np.empty((draws, n), np.uint8)
+        for place, points, labels in _chunks(data, split, draws):
             x[place], y[place] = points, labels
         arrays += [x, y]
     return Dataset(*arrays)
@@ -143,17 +182,19 @@ def sample_dataset(data: Mapping[str, Any]) -> Dataset:
 def is_drawn_from(dataset: Dataset, data: Mapping[str, Any]) -> bool:
     """Say whether a data set is what ``sample_dataset`` draws from a description: every type, shape and bit.
 
-    The arrays may be larger than memory: they are read, and drawn again, a chunk at a time.
+    It may have any number of draws where they are fresh. The arrays may be larger than memory: they are read, and drawn
+    again, a chunk at a time.
     """
+    draws = draws_for(data, dataset.draws)
     for split, x, y in (
         ("train", dataset.x_train, dataset.y_train),
         ("validation", dataset.x_validation, dataset.y_validation),
     ):
         n = data[f"n_{split}"]
         types = x.dtype == np.float64 and y.dtype == np.uint8
-        if not (types and x.shape == (n, 2) and y.shape == (n,) and x.flags.c_contiguous):
+        if not (types and x.shape == (draws, n, 2) and y.shape == (draws, n) and x.flags.c_contiguous):
             return False
-        for place, points, labels in _chunks(data, split):
+        for place, points, labels in _chunks(data, split, draws):
             if x[place].tobytes() != points.tobytes() or y[place].tobytes() != labels.tobytes():
                 return False
     return True

@@ -1,4 +1,4 @@
-"""Training of the replicates of one architecture on one data set."""
+"""Training of the replicates of one architecture, each on its own draw of the data or all on one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,7 +125,8 @@ class Trainer:
     """
 
     def __init__(self, dataset: Dataset, recipe: Recipe, replicates: range) -> None:
-        layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
+        layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[2])
+        dataset = dataset.of_replicates(replicates)
         self.parameters = initialise(
             layout,
             seed=recipe.seed,
@@ -138,7 +139,8 @@ class Trainer:
         self.state = State.of(self.parameters)
 
         def batches(x: NDArray[np.float64], y: NDArray[np.uint8], **options: Any) -> Batches:
-            cut = Cut.of(layout, recipe.dtype, len(replicates), min(options.get("batch_size") or len(x), len(x)))
+            n = x.shape[1]
+            cut = Cut.of(layout, recipe.dtype, len(replicates), min(options.get("batch_size") or n, n))
             return Batches(x, y, replicates=len(replicates), cut=cut, dtype=recipe.dtype, **options)
 
         rngs = [stream(recipe.seed, "shuffling", replicate) for replicate in replicates] if recipe.batch_size else []
@@ -241,6 +243,7 @@ def train(dataset: Dataset, recipe: Recipe, on_epoch: Callable[[int], None] = la
     Parameters
     ----------
     dataset : Dataset
+        Replicate r has draw r, or the only one.
     recipe : Recipe
     on_epoch : callable
         It is called with the number of epochs done so far, summed over replicates.
@@ -254,13 +257,13 @@ def train(dataset: Dataset, recipe: Recipe, on_epoch: Callable[[int], None] = la
 
     Examples
     --------
-    Two networks with sixteen nodes learn a quarter circle; the rows are their first and last validation losses.
+    Two networks with sixteen nodes learn the same points; the rows are their first and last validation losses.
 
     >>> from circlemlp.core.data import sample_dataset
     >>> from circlemlp.core.optimizers import Adam
     >>> from circlemlp.core.recipe import Recipe
     >>> from circlemlp.core.training import train
-    >>> numbers = {"n_train": 1000, "n_validation": 500, "label_noise": 0.0, "seed": 1}
+    >>> numbers = {"draws": "shared", "n_train": 1000, "n_validation": 500, "label_noise": 0.0, "seed": 1}
     >>> dataset = sample_dataset({"shape": "quarter_circle", "radius": 1.0, **numbers})
     >>> parameters, history = train(dataset, Recipe((16,), Adam(0.01), epochs=200, replicates=2))
     >>> parameters.shape  # 3 for each of the 16 nodes, and 17 for the top
@@ -269,7 +272,7 @@ def train(dataset: Dataset, recipe: Recipe, on_epoch: Callable[[int], None] = la
     [[0.65 0.1 ]
      [0.9  0.13]]
     """
-    layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[1])
+    layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[2])
     replicates = recipe.replicates
     parameters = np.empty((replicates, layout.n_parameters), recipe.dtype)
     history = History.empty(replicates, recipe.epochs)

@@ -1,6 +1,5 @@
 """The commands that train the cells of a report, derived from the configurations in their records."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from circlemlp.config import CellConfig, Data
 from circlemlp.errors import UserError
 from circlemlp.project import CONF
 from circlemlp.store.records import Record
+from circlemlp.wording import in_hydra
 
 
 def commands(records: Sequence[Record], data: Data) -> list[str]:
@@ -76,18 +76,6 @@ def _overrides(group: str, section: dict[str, Any], choices: dict[str | None, di
         raise UserError(f"conf/{group}: no choice there has the keys of these results: {', '.join(section)}")
     nearest = min(possible, key=lambda name: len(differing(name)))  # of equals, the first
     values = [
-        f"{'' if key in choices[nearest] else '+'}{group}.{key}={_spelled(section[key])}" for key in differing(nearest)
+        f"{'' if key in choices[nearest] else '+'}{group}.{key}={in_hydra(section[key])}" for key in differing(nearest)
     ]
     return values if nearest == default else [f"{group}={nearest}", *values]
-
-
-def _spelled(value: Any) -> str:
-    """Return a value as Hydra reads it on a command line."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(_spelled, value))}]"
-    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z][\w./-]*", value, re.ASCII):
-        # A backslash escapes a quote and the beginning of an interpolation; before these it is escaped itself.
-        return "'" + re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value) + "'"
-    return str(value)

@@ -69,7 +69,7 @@ def draw_all(
 
 
 def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
-    """Draw probability contours, each of the replicate with the median validation loss."""
+    """Draw probability contours and validation points, each of the replicate with the median validation loss."""
     n = min(len(comparison.best), MOST_PANELS)
     columns = min(n, 2)
     rows = -(-n // columns)
@@ -80,7 +80,8 @@ def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
         record = best.cell.record
         replicate = median_replicate(record)
         filled = draw_boundary(axes, record, replicate) or filled
-        x, y = dataset.x_validation[:POINTS_SHOWN], dataset.y_validation[:POINTS_SHOWN]
+        own = dataset.of_replicates(range(replicate, replicate + 1))
+        x, y = own.x_validation[0, :POINTS_SHOWN], own.y_validation[0, :POINTS_SHOWN]
         for label, color in ((0, "#9f1d20"), (1, "#174a7c")):
             axes.scatter(*x[y == label].T, s=8, color=color, linewidth=0)
         error = best.cell.true_errors[replicate]

@@ -23,11 +23,11 @@ ERROR_TOLERANCE = 1e-9
 def disagreements(record: Record) -> Iterator[str]:
     """Compute the last validation loss and accuracy of each replicate again, and yield what is not so.
 
-    The data are drawn from the record's configuration, and the arithmetic is that of float64. Replicates that diverged
-    have no last values.
+    The data are drawn from the record's configuration, each replicate is evaluated on its own draw, and the arithmetic
+    is that of float64. Replicates that diverged have no last values.
     """
     config, history = record.config, record.history
-    dataset, digest = _drawn(canonical(record.ingredients["config"]["data"]))
+    dataset, digest = _drawn(canonical(record.ingredients["config"]["data"]), config.training.replicates)
     if digest != record.ingredients["data"]:
         yield "its configuration draws other points than it says"
         return
@@ -39,10 +39,12 @@ def disagreements(record: Record) -> Iterator[str]:
             f"replicate {replicate} has true error {record.true_error[replicate]:.6g}; "
             f"its parameters give {errors[replicate]:.6g}"
         )
-    layout, labels = Layout.of(config.model.hidden_layer_sizes), dataset.y_validation == 1
+    layout = Layout.of(config.model.hidden_layer_sizes)
     for replicate in np.flatnonzero(history.diverged_at < 0):
         parameters = record.parameters[replicate : replicate + 1].astype(np.float64)
-        logits = Network(layout, parameters, config.model.activation).logits(dataset.x_validation)[0]
+        own = dataset.of_replicates(range(replicate, replicate + 1))
+        labels = own.y_validation[0] == 1
+        logits = Network(layout, parameters, config.model.activation).logits(own.x_validation[0])[0]
         loss = np.logaddexp(0, np.where(labels, -logits, logits)).mean()
         told = history.validation_loss[replicate, -1]
         if not abs(loss - told) <= TOLERANCE * told + np.finfo(np.float32).eps:
@@ -55,6 +57,6 @@ def disagreements(record: Record) -> Iterator[str]:
 
 
 @lru_cache(maxsize=4)  # the records of a store share few data sets
-def _drawn(described: str) -> tuple[Dataset, str]:
-    dataset = sample_dataset(json.loads(described))
+def _drawn(described: str, replicates: int) -> tuple[Dataset, str]:
+    dataset = sample_dataset(json.loads(described), replicates)
     return dataset, dataset.digest()

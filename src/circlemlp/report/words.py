@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from circlemlp import wording
-from circlemlp.core.data import Dataset
 from circlemlp.report import regimes, statistics
 from circlemlp.report.boundary import true_boundary
 from circlemlp.report.comparison import MOST_COMPARED, BestRate, CellResult, Comparison, Difference, grid
@@ -113,10 +112,12 @@ def limits(comparison: Comparison) -> str:
     parts = [f"{falling} of {count(len(cells), 'cell')} still {improve} after {count(epochs, 'epoch')}"]
     if edges := [one.cell.architecture for one in comparison.best if one.edge]:
         parts.append(f"the best learning rate of {some(edges)} is at an edge of the grid")
-    parts.append("all networks were trained on one draw of the data")
+    if cells[0].record.config.data.draws == "shared" or cells[0].replicates == 1:
+        parts.append("all networks were trained on one draw of the data")
     if _shares_replicates(comparison):
         parts.append("the replicates that chose the learning rates also judge them")
-    return f"What limits this: {', '.join(parts[:-1])}, and {parts[-1]}."
+    *before, last = parts
+    return f"What limits this: {', '.join(before)}{', and ' * bool(before)}{last}."
 
 
 def _shares_replicates(comparison: Comparison) -> bool:
@@ -127,12 +128,17 @@ def _shares_replicates(comparison: Comparison) -> bool:
 def population(comparison: Comparison) -> str:
     """Say what the intervals speak about."""
     n = max(one.judged.replicates for one in comparison.best)
-    text = "Replicates differ in initialisation" + (
-        " and shuffling" if comparison.cells[0].record.config.training.batch_size is not None else ""
-    )
-    text += (
-        "; all share one draw of the data. So intervals and verdicts speak about networks that this recipe gives on "
-        "these points, and not about other points."
+    config = comparison.cells[0].record.config
+    varied = ["initialisation"] + ["shuffling"] * (config.training.batch_size is not None)
+    if config.data.draws == "fresh":
+        varied = ["points", *varied]
+        shared = "replicates of the same number have the same points in all cells"
+        population = "fresh draws of the data with fresh initialisations"
+    else:
+        shared, population = "all share one draw of the data", "these points, and not about other points"
+    text = (
+        f"Replicates differ in {', '.join(varied[:-1])}{' and ' * (len(varied) > 1)}{varied[-1]}; {shared}. "
+        f"So intervals and verdicts speak about networks that this recipe gives on {population}."
     )
     if n < FEWEST:
         text += f" There are no intervals: they take at least {FEWEST} replicates."
@@ -144,7 +150,7 @@ def population(comparison: Comparison) -> str:
     return text
 
 
-def what_was_run(comparison: Comparison, dataset: Dataset) -> tuple[str, str]:
+def what_was_run(comparison: Comparison) -> tuple[str, str]:
     """Say what the experiment was, and on what data."""
     config = comparison.cells[0].record.config
     training, data = config.training, config.data
@@ -154,7 +160,8 @@ def what_was_run(comparison: Comparison, dataset: Dataset) -> tuple[str, str]:
     holes = f" ({missing} of {len(rates) * len(comparison.best)} cells of the grid are missing)" if missing else ""
     shown = ", ".join(f"{rate:g}" for rate in rates) if len(rates) <= 30 else f"{rates[0]:g} to {rates[-1]:g}"
     up_to = "up to " if config.early_stopping.patience is not None else ""
-    majority = float(dataset.y_validation.mean())
+    constant = constant_error(true_boundary(comparison.cells[0].record))
+    drawn = "drawn anew for each replicate" if data.draws == "fresh" else "the same for all replicates"
     return (
         f"{count(len(comparison.best), 'architecture')}, {count(len(rates), 'learning rate')} "
         f"({shown}), {count(training.replicates, 'replicate')} of each cell{holes}: "
@@ -162,8 +169,8 @@ def what_was_run(comparison: Comparison, dataset: Dataset) -> tuple[str, str]:
         f"Each was trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
         f"{count(training.epochs, 'epoch')} in {training.dtype}.{_departures(comparison)}",
         f"Data: {wording.shape(data)}, {data.n_train} training and {data.n_validation} validation points, "
-        f"label noise {data.label_noise:g}. "
-        f"Always giving the more frequent answer scores {max(majority, 1 - majority):.4f} on the validation points.",
+        f"{drawn}, label noise {data.label_noise:g}. "
+        f"Always giving the more frequent answer has true accuracy {1 - constant:.4f}.",
     )
 
 

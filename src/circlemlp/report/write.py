@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from circlemlp.config import Data, Report
-from circlemlp.core.data import Dataset, sample_dataset
+from circlemlp.core.data import sample_dataset
 from circlemlp.errors import UserError
 from circlemlp.report import words
 from circlemlp.report.commands import commands
@@ -67,7 +67,8 @@ def write_report(
         If the results cannot be compared or their data cannot be drawn, or the folder cannot be written.
     """
     comparison = compare(records, settings, confirmation)
-    dataset = sample_dataset(records[0].ingredients["config"]["data"])
+    config = records[0].ingredients["config"]
+    dataset = sample_dataset(config["data"], config["training"]["replicates"])
     if dataset.digest() != records[0].ingredients["data"]:
         raise UserError("these results' points are those that an earlier version drew; train the cells again")
     how = commands([cell.record for cell in comparison.cells], data)
@@ -81,7 +82,7 @@ def write_report(
                 made = temporary / "report"
                 made.mkdir()
                 pictures = draw_all(made / "figures", comparison, replicates, curves, dataset)
-                blocks = list(report(comparison, dataset, pictures, how))
+                blocks = list(report(comparison, pictures, how))
                 _write(made / "report.md", as_markdown(title, blocks))
                 _write(made / "report.html", as_page(title, blocks, made / "figures"))
                 _write(made / "metrics.json", json.dumps(metrics(comparison), indent=2) + "\n")
@@ -96,15 +97,14 @@ def _write(path: Path, text: str) -> None:
     disk.write(path, text.encode())
 
 
-def report(
-    comparison: Comparison, dataset: Dataset, pictures: dict[str, Picture], how: Sequence[str]
-) -> Iterator[Block]:
+def report(comparison: Comparison, pictures: dict[str, Picture], how: Sequence[str]) -> Iterator[Block]:
     """Yield the parts of the report; ``how`` are the commands that train its cells."""
     single = comparison.cells[0].replicates == 1
-    settings = comparison.settings
+    settings, data = comparison.settings, comparison.cells[0].record.config.data
+    whose = "its" if data.draws == "fresh" and not single else "the"
     yield " ".join(words.headline(comparison))
     yield words.population(comparison)
-    yield from words.what_was_run(comparison, dataset)
+    yield from words.what_was_run(comparison)
     yield Heading("What else the numbers support")
     yield Bullets([(sentence,) for sentence in words.findings(comparison)])
     yield pictures["boundaries"]
@@ -112,8 +112,8 @@ def report(
     yield (
         panels
         + ("" if single else "Each panel is the replicate with the median validation loss. ")
-        + "Colour is p(y = 1 | x); the points are the "
-        f"first {min(POINTS_SHOWN, len(dataset.y_validation))} validation points, by their label."
+        + f"Colour is p(y = 1 | x); the points are {whose} "
+        f"first {min(POINTS_SHOWN, data.n_validation)} validation points, by their label."
     )
     yield Heading("Each architecture at its best learning rate")
     yield (

@@ -1,4 +1,7 @@
-"""The data set's file: written by the generate stage, read and checked by everything else."""
+"""The data set's file: written by the generate stage, read and checked by everything else.
+
+It holds at least the draws that the replicates of a cell need; more are not looked at.
+"""
 
 import json
 import shlex
@@ -9,19 +12,20 @@ from typing import Any
 import numpy as np
 
 from circlemlp.config import Data
-from circlemlp.core.data import Dataset, is_drawn_from, sample_dataset
+from circlemlp.core.data import Dataset, draws_for, is_drawn_from, sample_dataset
 from circlemlp.errors import UserError
 from circlemlp.store.disk import replace_file
 from circlemlp.store.identity import canonical
 from circlemlp.store.npz import map_arrays, pack
+from circlemlp.wording import in_hydra
 
 CONFIG = "config"
 """The name in the file of the configuration that the points were drawn from, which only error messages need."""
 
 
-def generate(config: Data) -> Dataset:
-    """Draw the data set that a configuration describes."""
-    return sample_dataset(config.model_dump())
+def generate(config: Data, draws: int = 1) -> Dataset:
+    """Draw the data set that a configuration describes, as ``sample_dataset`` does."""
+    return sample_dataset(config.model_dump(), draws)
 
 
 def write_dataset(config: Data, dataset: Dataset) -> Path:
@@ -32,33 +36,52 @@ def write_dataset(config: Data, dataset: Dataset) -> Path:
 
 
 @lru_cache(maxsize=8)  # the cells of a sweep share few data sets
-def read_dataset(config: Data) -> Dataset:
-    """Read ``config.file`` and check that it holds what the configuration draws, to the bit.
+def read_dataset(config: Data, draws: int = 1) -> Dataset:
+    """Read the first draws in ``config.file`` and check that they are what the configuration draws, to the bit.
+
+    Parameters
+    ----------
+    config : Data
+    draws : int
+        How many, where they are fresh, as in ``sample_dataset``.
 
     Raises
     ------
     UserError
-        If it is missing, damaged, or another data set.
+        If it is missing, damaged, or another data set, or has fewer draws.
     """
     path = Path(config.file)
     described = config.model_dump()
     settings = {**described, "file": config.file}
-    wanted = [f"data.{key}={value}" for key, value in settings.items() if key != "shape"]
+    wanted = [f"data.{key}={in_hydra(value)}" for key, value in settings.items() if key != "shape"]
+    if config.draws == "fresh":
+        wanted.append(f"training.replicates={draws}")
+    needed = draws_for(described, draws)
     command = shlex.join(["python", "pipelines/generate.py", f"data={config.shape}", *wanted])
     if not path.exists():
         raise UserError(f"{path}: there is no such data file; make it with: {command}")
     try:
         arrays = map_arrays(path)
         held = dict(json.loads(str(arrays.pop(CONFIG))))
-        dataset = Dataset(**arrays)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        dataset = Dataset(**{name: array[:needed] for name, array in arrays.items()})
+        there = dataset.draws
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise UserError(f"{path}: cannot be read as a data file ({error}); make it with: {command}") from None
-    if not is_drawn_from(dataset, described):
-        raise UserError(f"{path}: {_difference(held, described)}; make it with: {command}")
+    if there < needed or not is_drawn_from(dataset, described):
+        raise UserError(f"{path}: {_difference(held, described, there, needed)}; make it with: {command}")
     return dataset
 
 
-def _difference(held: dict[str, Any], described: dict[str, Any]) -> str:
+def _difference(held: dict[str, Any], described: dict[str, Any], there: int, needed: int) -> str:
     """Say how the points in a file differ from those of a configuration, as far as the file tells."""
     for key, value in described.items():
         if held.get(key) != value:
@@ -66,4 +89,7 @@ def _difference(held: dict[str, Any], described: dict[str, Any]) -> str:
                 f"holds data.{key}={held.get(key)}, the configuration says {value} "
                 "(to keep both, give one of them another data.file)"
             )
+    if there < needed:
+        draws = "1 draw" if there == 1 else f"{there} draws"
+        return f"holds {draws} of the data, and {needed} replicates need one each"
     return "the points are not those that the configuration draws"
