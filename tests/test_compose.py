@@ -252,8 +252,8 @@ def test_the_command_line_replaces_an_axis_of_an_experiment():
 
 def test_the_experiment_of_the_pipeline_is_the_one_it_should_be():
     jobs = compose_jobs(["-m", "experiment=architectures_by_learning_rate"]).jobs
-    assert len(jobs) == 28
-    assert {job.config.optimizer.learning_rate for job in jobs} == {1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1}
+    assert len(jobs) == 36
+    assert {job.config.optimizer.learning_rate for job in jobs} == {1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0}
     assert {tuple(job.config.model.hidden_layer_sizes) for job in jobs} == {(64,), (128,), (64, 32), (128, 64)}
     for job in jobs:
         assert job.config.training.model_dump() == {

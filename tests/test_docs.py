@@ -151,7 +151,7 @@ def test_the_readme_tells_how_to_run_the_pipeline_on_another_data_set(project):
         ("conf/training/full_batch.yaml", "epochs: 1000", "epochs: 4"),
         ("conf/training/full_batch.yaml", "replicates: 10", "replicates: 2"),
         (experiment, "model: mlp_128_64,mlp_64_32,mlp_128,mlp_64", "model: mlp_64"),
-        (experiment, "0.0001,0.0003,0.001,0.003,0.01,0.03,0.1", "0.01"),
+        (experiment, "0.0001,0.0003,0.001,0.003,0.01,0.03,0.1,0.3,1.0", "0.01"),
     ):
         project.edit(file, old, new)  # to make it small
     project.run("dvc", "repro")
