@@ -250,6 +250,7 @@ def test_the_command_line_replaces_an_axis_of_an_experiment():
     assert [job.config.optimizer.learning_rate for job in command.jobs] == [0.5] * 4
 
 
+@pytest.mark.change_detector
 def test_the_experiment_of_the_pipeline_is_the_one_it_should_be():
     jobs = compose_jobs(["-m", "experiment=architectures_by_learning_rate"]).jobs
     assert len(jobs) == 36

@@ -28,7 +28,7 @@ def loky_worker(parent):
 
 def holders(project):
     """Return the processes that the locks of running cells name."""
-    running = [path.stem for path in (project.folder / "runs/.progress").glob("?" * 64 + ".json")]
+    running = [path.stem for path in (project.folder / "runs/.running").glob("?" * 64 + ".json")]
     locks = [(project.folder / "runs/.locks" / identity).read_text() for identity in running]
     return {int(text.split()[1]) for text in locks}
 
@@ -51,7 +51,7 @@ def test_a_worker_that_is_killed_does_not_stop_the_others(tiny):
     worker = None
     while worker is None and time.monotonic() < deadline:
         time.sleep(0.05)
-        running = list((tiny.folder / "runs/.progress").glob("*.json"))
+        running = list((tiny.folder / "runs/.running").glob("*.json"))
         if running:
             worker = loky_worker(process.pid)
     os.kill(worker, signal.SIGKILL)
@@ -67,14 +67,14 @@ def test_of_two_cells_whose_workers_are_killed_only_the_one_that_is_killed_alone
     culprit, kills, deadline = None, 0, time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-        running = {path.stem for path in (tiny.folder / "runs/.progress").glob("?" * 64 + ".json")}
+        running = {path.stem for path in (tiny.folder / "runs/.running").glob("?" * 64 + ".json")}
         if culprit is None and len(running) == 2:
             culprit = min(running)
         if culprit in running and (worker := loky_worker(process.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
             kills += 1
-            while (tiny.folder / f"runs/.progress/{culprit}.json").exists() and time.monotonic() < deadline:
+            while (tiny.folder / f"runs/.running/{culprit}.json").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, out + err
@@ -103,7 +103,7 @@ def wait_until(true, seconds=120):
 
 
 def training(project):
-    return lambda: list((project.folder / "runs/.progress").glob("*.json"))
+    return lambda: list((project.folder / "runs/.running").glob("*.json"))
 
 
 SWEEP = ("python", "pipelines/train.py", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -126,7 +126,7 @@ def test_a_request_to_end_counts_where_ctrl_c_is_ignored(tiny, launcher, number)
     command = (
         f"{' '.join(SWEEP[:3])} hydra/launcher={launcher} training.seed=1,2,3,4 {' '.join(TINY[:3])} {' '.join(SLOW)}"
     )
-    script = f"{command} & while ! ls runs/.progress/*.json >&2; do sleep 0.1; done; kill -{number} $!; wait $!"
+    script = f"{command} & while ! ls runs/.running/*.json >&2; do sleep 0.1; done; kill -{number} $!; wait $!"
     done = tiny.run("sh", "-c", script, code=130)
     assert "interrupted: 0 of 4 cells are done" in done.stdout
 

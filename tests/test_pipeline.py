@@ -154,6 +154,7 @@ def test_an_experiment_in_a_folder_of_its_own_leaves_this_one_alone(smoke):
     assert "| numeric environment | native: " in (smoke.folder / "reports/report.md").read_text()
 
 
+@pytest.mark.change_detector
 def test_the_committed_report_is_that_of_this_code(project):
     text = (project.folder / "reports/report.md").read_text()
     assert f"`{code_digest()}`" in text

@@ -302,7 +302,7 @@ def test_a_launcher_that_cannot_start_is_told_with_a_remedy_that_works(tiny):
 def test_a_cell_that_another_door_trains_is_waited_for(tiny):
     slow = (*TINY, "training.epochs=60000")
     first = tiny.start("python", "pipelines/train.py", "training.seed=1", *slow)
-    while not list((tiny.folder / "runs/.progress").glob("*.json")):
+    while not list((tiny.folder / "runs/.running").glob("*.json")):
         assert first.poll() is None
         time.sleep(0.02)
     second = tiny.train("-m", "hydra/launcher=joblib", "training.seed=1,2", *slow)

@@ -246,7 +246,7 @@ class Config(CellConfig):
     tracking: Tracking
     paths: Paths
     report: Report
-    progress: Printing
+    printing: Printing
 
     @model_validator(mode="after")
     def _data_has_a_file(self) -> Self:

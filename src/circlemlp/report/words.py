@@ -183,7 +183,7 @@ def _departures(comparison: Comparison) -> str:
     if rule := wording.early_stopping(config):
         stopped = [epoch for cell in comparison.cells for epoch in cell.record.summary.stopped_at]
         text += (
-            f" Early stopping: after {rule} a replicate ends and takes back its best parameters, chosen on the "
+            f" Early stopping: after {rule} a replicate stops and restores its best parameters, chosen on the "
             f"validation points; {sum(epoch is not None for epoch in stopped)} of {len(stopped)} did."
         )
     return text

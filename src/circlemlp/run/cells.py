@@ -24,7 +24,7 @@ from circlemlp.errors import UserError
 from circlemlp.project import git_state
 from circlemlp.store.datafile import read_dataset
 from circlemlp.store.identity import identity_of, ingredients
-from circlemlp.store.notes import PROGRESS, Notes
+from circlemlp.store.notes import RUNNING, Notes
 from circlemlp.store.records import Record, Store, Volatile
 
 
@@ -77,9 +77,9 @@ def run(cell: Cell, store: Store) -> None:
         with store.lock(cell.identity):
             if not (store.is_good(cell.identity) or notes.failed()):
                 try:
-                    store.save(_train(cell, notes.progress))
+                    store.save(_train(cell, notes.running))
                 finally:
-                    notes.clear(PROGRESS)
+                    notes.clear(RUNNING)
     except Exception as error:
         notes.failure(error)
         raise

@@ -41,7 +41,7 @@ class Outcome:
     @classmethod
     def of(cls, job: Job, record: Record, state: str) -> "Outcome":
         """Keep what is shown of a record; the record itself may be large."""
-        every = job.config.progress.print_every
+        every = job.config.printing.print_every
         return cls(job, record.identity, state, _numbers(record), tuple(_lines(record, every)) if every else ())
 
     @property

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from circlemlp.core.parameters import Layout
 from circlemlp.run.cells import Cell
-from circlemlp.store.notes import PROGRESS, Notes
+from circlemlp.store.notes import RUNNING, Notes
 from circlemlp.store.records import Store
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -50,7 +50,7 @@ class Watch:
                 finished, done = finished + 1, done + work
             elif notes.failed():
                 failed, done = failed + 1, done + work
-            elif note := notes.read(PROGRESS):
+            elif note := notes.read(RUNNING):
                 running, done = running + 1, done + work * note["done"] / note["total"]
         words = f"{finished} of {len(self._work)} cells, {running} running"
         return done, words + (f", {failed} failed" if failed else "")

@@ -21,7 +21,7 @@ from circlemlp.run.door import INTERRUPTED, interruptible, prepare
 from circlemlp.run.launching import Launcher
 from circlemlp.run.outcomes import Outcome, show
 from circlemlp.run.progress import watching
-from circlemlp.store.notes import FAILURES, PROGRESS, Notes
+from circlemlp.store.notes import FAILURES, RUNNING, Notes
 from circlemlp.store.records import DamagedRecord, Record, Store
 from circlemlp.store.results import export, exported_stores
 
@@ -78,7 +78,7 @@ def _shared(command: CommandLine) -> Config:
     """Return the first job's configuration, after checking that the jobs agree on what they must share."""
     first = command.jobs[0].config
     for job in command.jobs[1:]:
-        for name in ("numerics", "paths", "tracking", "progress"):
+        for name in ("numerics", "paths", "tracking", "printing"):
             if getattr(job.config, name) != getattr(first, name):
                 raise ConfigError(f"{name}: one sweep has one value; run a sweep for each")
     if first.paths.results and not command.multirun:
@@ -152,9 +152,9 @@ def _train(
             if not interrupted.is_set():
                 print(f"the launcher failed: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
         # A note of progress beside a lock that is held is of a cell that another sweep is training.
-        left = [one for one in wanted if notes[one].read(PROGRESS) and not store.is_locked(one)]
+        left = [one for one in wanted if notes[one].read(RUNNING) and not store.is_locked(one)]
         for one in left:
-            notes[one].clear(PROGRESS)
+            notes[one].clear(RUNNING)
         return left
 
     remaining, fruitless = list(jobs), 0

@@ -12,7 +12,7 @@ from circlemlp.errors import reason
 from circlemlp.store.disk import read_regular
 from circlemlp.store.records import Store
 
-PROGRESS, FAILURES = ".progress", ".failures"
+RUNNING, FAILURES = ".running", ".failures"
 SECONDS_BETWEEN_NOTES = 0.5
 NOTE_LIMIT = 1_000_000
 """The most bytes of a note."""
@@ -32,13 +32,13 @@ class Notes:
     def _path(self, kind: str) -> Path:
         return self._store.folder / kind / f"{self._identity}.json"
 
-    def progress(self, done: int, total: int) -> None:
+    def running(self, done: int, total: int) -> None:
         """Note how many epochs of all replicates are done, now and then."""
         now = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_NOTES:
             self._last = now
             with contextlib.suppress(OSError):  # a note is not worth a cell
-                self._write(PROGRESS, {"done": done, "total": total})
+                self._write(RUNNING, {"done": done, "total": total})
 
     def failure(self, error: Exception) -> None:
         """Note why a cell could not be trained."""
@@ -59,7 +59,7 @@ class Notes:
 
     def clear(self, *kinds: str) -> None:
         """Remove notes: all, or those of some kinds."""
-        for kind in kinds or (PROGRESS, FAILURES):
+        for kind in kinds or (RUNNING, FAILURES):
             for suffix in (".json", ".new"):
                 with contextlib.suppress(OSError):
                     self._path(kind).with_suffix(suffix).unlink()

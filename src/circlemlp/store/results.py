@@ -52,7 +52,7 @@ def read(folder: Path) -> list[Record]:
     UserError
         If it is missing or damaged.
     """
-    remedy = f"make them with: python pipelines/train.py -m experiment=... paths.results={folder}"
+    remedy = f"a sweep (pipelines/train.py -m) with paths.results={folder} makes them"
     try:
         content = json.loads(disk.read_regular(folder / CELLS, CELLS_LIMIT))
         cells = content["cells"]
