@@ -18,7 +18,7 @@ from circlemlp.errors import ConfigError
 
 def _is_a_path(text: str) -> str:
     """Refuse what a shell or a library would take for something else than a path."""
-    if re.match(r"[A-Za-z]+:", text) or text.startswith("~") or "$" in text:
+    if re.match(r"[A-Za-z]+:", text) or text.startswith(("~", "$")):
         raise ValueError("must be a path, not an address, and neither ~ nor $ is expanded here")
     if not text.isprintable():
         raise ValueError("must be a path without control characters, in UTF-8")
