@@ -314,7 +314,7 @@ def test_no_process_of_a_server_outlives_a_signal(how, template, tmp_path):
     with serving(with_records(tmp_path / "project", template, [])) as (server, _):
         (process,) = own_processes(server.pid)
         os.kill(process, how)
-        _, err = server.communicate(timeout=20)
+        _, err = server.communicate(timeout=60)
         assert own_processes(server.pid) == []
         assert len(err.splitlines()) <= 1
 

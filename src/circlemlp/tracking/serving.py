@@ -1,6 +1,7 @@
 """Showing the index: MLflow's own server, in this very process."""
 
 import os
+import signal
 import socket
 import uuid
 
@@ -47,6 +48,8 @@ def serve(index: Index, listening: socket.socket) -> None:
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": index.artifacts,
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
     }
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # uvicorn ends in order at SIGTERM, and knows no SIGHUP
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     # Without the workflow, MLflow opens on traces of chats.
     page = f"/#/experiments/{index.experiment_id}?workflowType=machine_learning"
     print(f"http://127.0.0.1:{listening.getsockname()[1]}{page}", flush=True)
