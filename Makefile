@@ -40,7 +40,7 @@ lint: .venv/.installed ## check style, types and which layer imports which
 	mypy
 	lint-imports --no-cache --no-logo
 
-verify: repository .venv/.installed ## check every record and result against its digests, and the pipeline against dvc.lock
+verify: repository .venv/.installed ## check every record and result, compute their scores again, and compare the pipeline with dvc.lock
 	python pipelines/verify.py
 	dvc status
 	@dvc status --quiet

@@ -80,7 +80,7 @@ def run(cell: Cell, store: Store) -> None:
                     store.save(_train(cell, notes.running))
                 finally:
                     notes.clear(RUNNING)
-    except Exception as error:
+    except Exception as error:  # of any kind, since a person has to be told why this cell has no record
         notes.failure(error)
         raise
 
