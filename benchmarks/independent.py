@@ -1,0 +1,135 @@
+"""Do some cells of the experiment again with nothing of the library: python benchmarks/independent.py
+
+The mathematics is that of tests/plain.py, in float64; points, initial weights, Adam, the error and the intervals are
+written here once more, and random numbers are NumPy's as they come. The networks are therefore other networks than
+the report's, from the same recipe. Their errors should agree with those of reports/report.md as two samples do.
+"""
+
+import math
+import re
+import runpy
+import time
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+PROJECT = Path(__file__).parents[1]
+PLAIN = runpy.run_path(str(PROJECT / "tests" / "plain.py"))
+SEED, REPLICATES, EPOCHS, N_TRAIN = 0, 10, 1000, 5000
+ARCHITECTURES = ((2, 64, 1), (2, 128, 1), (2, 64, 32, 1), (2, 128, 64, 1))
+LEARNING_RATES = (0.001, 0.01)
+GRID, ROWS_AT_ONCE = 1000, 20
+TRIMMED = 0.25
+
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """An estimate of the true error and the ends of its 95 % confidence interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+    def overlaps(self, other: "Interval") -> bool:
+        """Return whether the two have a value in common."""
+        return self.low <= other.high and other.low <= self.high
+
+
+def main() -> None:
+    reported = read_report(PROJECT / "reports" / "report.md")
+    if not reported:
+        print("reports/report.md has no table of every cell")
+    print(f"{'':20} {'here':32} {'report':32} {'overlap':8} seconds", flush=True)
+    for number, (layer_sizes, rate) in enumerate(product(ARCHITECTURES, LEARNING_RATES)):
+        start = time.perf_counter()
+        errors = [one_network((SEED, number, replicate), layer_sizes, rate) for replicate in range(REPLICATES)]
+        here, name = location(np.log10(errors)), "-".join(map(str, layer_sizes))
+        there = reported.get((name, rate))
+        overlap = "" if there is None else "yes" if here.overlaps(there) else "no"
+        seconds = time.perf_counter() - start
+        print(f"{name:12} {rate:<7g} {here!s:32} {there or '':32} {overlap:8} {seconds:.0f}", flush=True)
+
+
+def one_network(seed: tuple[int, ...], layer_sizes: tuple[int, ...], learning_rate: float) -> float:
+    """Return the error of a network that is trained on points of its own."""
+    rng = np.random.default_rng(seed)
+    x = rng.random((N_TRAIN, 2))
+    theta = adam(he(rng, layer_sizes), layer_sizes, x, true_class(x), learning_rate)
+    return grid_error(PLAIN["unflatten"](theta, layer_sizes))
+
+
+def true_class(x: Floats) -> Floats:
+    return (x[:, 0] ** 2 + x[:, 1] ** 2 < 1).astype(np.float64)
+
+
+def he(rng: np.random.Generator, layer_sizes: tuple[int, ...]) -> Floats:
+    """Return initial parameters, flat: of each layer the weights, a row for each input, and then the biases."""
+    blocks = []
+    for fan_in, fan_out in pairwise(layer_sizes):
+        variance = (1 if fan_out == 1 else 2) / fan_in
+        blocks += [rng.normal(0, math.sqrt(variance), fan_in * fan_out), np.zeros(fan_out)]
+    return np.concatenate(blocks)
+
+
+def adam(theta: Floats, layer_sizes: tuple[int, ...], x: Floats, y: Floats, learning_rate: float) -> Floats:
+    """Return the parameters after Algorithm 1 of Kingma and Ba on the full batch."""
+    m, v = np.zeros_like(theta), np.zeros_like(theta)
+    for step in range(1, EPOCHS + 1):
+        g = PLAIN["gradient"](theta, layer_sizes, x, y)
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        theta = theta - learning_rate * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+    return theta
+
+
+def grid_error(layers: Any) -> float:
+    """Return the share of the midpoints of a grid's cells that are answered wrongly."""
+    ticks = (np.arange(GRID) + 0.5) / GRID
+    wrong = 0
+    for rows in np.split(ticks, GRID // ROWS_AT_ONCE):
+        x = np.stack(np.meshgrid(ticks, rows), axis=-1).reshape(-1, 2)
+        logits, _, _ = PLAIN["forward"](layers, x)
+        wrong += int(((logits > 0) != true_class(x)).sum())
+    return wrong / GRID**2
+
+
+def location(logarithms: Floats) -> Interval:
+    """Return 10 to the trimmed mean of a sample, with the interval of Tukey and McLaughlin.
+
+    The standard error is that of the winsorised sample over the share that is kept; the degrees of freedom are one
+    fewer than the values that are kept.
+    """
+    ordered = np.sort(logarithms)
+    n, out = len(ordered), int(TRIMMED * len(ordered))
+    kept = ordered[out : n - out]
+    winsorised = np.clip(ordered, kept[0], kept[-1])
+    error = winsorised.std(ddof=1) / ((1 - 2 * TRIMMED) * math.sqrt(n))
+    width = t.ppf(0.975, len(kept) - 1) * error
+    return Interval(*(float(10**x) for x in (kept.mean(), kept.mean() - width, kept.mean() + width)))
+
+
+def read_report(path: Path) -> dict[tuple[str, float], Interval]:
+    """Return the true errors of the report's table of every cell by architecture and learning rate; empty if none."""
+    section = path.read_text().partition("\n## Every cell\n")[2].partition("\n## ")[0] if path.exists() else ""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    if not rows or not {"architecture", "learning rate", "true error"} <= set(rows[0]):
+        return {}
+    found = {}
+    for row in rows[2:]:
+        cell = dict(zip(rows[0], row, strict=True))
+        numbers = re.findall(r"\d[\d.e-]*", cell["true error"])
+        if len(numbers) == 3:
+            found[cell["architecture"], float(cell["learning rate"])] = Interval(*map(float, numbers))
+    return found
+
+
+if __name__ == "__main__":
+    main()
