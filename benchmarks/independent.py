@@ -53,9 +53,9 @@ def main() -> None:
         errors = [one_network((SEED, number, replicate), layer_sizes, rate) for replicate in range(REPLICATES)]
         here, name = location(np.log10(errors)), "-".join(map(str, layer_sizes))
         there = reported.get((name, rate))
-        overlap = "" if there is None else "yes" if here.overlaps(there) else "no"
+        shown, overlap = ("", "") if there is None else (str(there), "yes" if here.overlaps(there) else "no")
         seconds = time.perf_counter() - start
-        print(f"{name:12} {rate:<7g} {here!s:32} {there or '':32} {overlap:8} {seconds:.0f}", flush=True)
+        print(f"{name:12} {rate:<7g} {here!s:32} {shown:32} {overlap:8} {seconds:.0f}", flush=True)
 
 
 def one_network(seed: tuple[int, ...], layer_sizes: tuple[int, ...], learning_rate: float) -> float:
