@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 
 from circlemlp.config import QuarterCircle, Report
+from circlemlp.core.data import sample_dataset
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.parameters import Layout
 from circlemlp.core.training import History
-from circlemlp.store.datafile import generate
 from circlemlp.store.records import Record, Volatile
 
 DATA = QuarterCircle(
@@ -28,11 +28,11 @@ SETTINGS = Report(bad_run_error=0.03, practically_equal=0.1)
 
 
 @cache
-def digest(data, draws):
-    return generate(data, draws).digest()
+def digest(data, draws, first):
+    return sample_dataset(data.model_dump(), draws, first).digest()
 
 
-def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, draws="fresh", **volatile):
+def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, draws="fresh", first=0, **volatile):
     """Return the record of a cell whose replicates end with these losses; None: it diverged after epoch 2."""
     data = DATA.model_copy(update={"draws": draws})
     accuracies = accuracies or [None if loss is None else 0.97 for loss in losses]
@@ -64,10 +64,11 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, dr
                     "batch_size": None,
                     "dtype": "float32",
                     "replicates": len(losses),
+                    "first_replicate": first,
                     "seed": seed,
                 },
             },
-            "data": digest(data, len(losses)),
+            "data": digest(data, len(losses), first),
             "code": "c" * 64,
             "numerics": {
                 "mode": "portable",
@@ -78,7 +79,7 @@ def made_up(hidden, rate, losses, accuracies=None, activation="relu", seed=0, dr
                 "elementary": "e" * 64,
             },
         },
-        parameters=initialise(Layout.of(hidden), seed=0, replicates=range(len(losses)), dtype="float32"),
+        parameters=initialise(Layout.of(hidden), seed=0, replicates=range(first, first + len(losses)), dtype="float32"),
         history=history,
         true_error=np.array([np.nan if loss is None else loss / 10 for loss in losses]),
         volatile=Volatile(**volatile),

@@ -43,6 +43,16 @@ def test_the_identity_depends_on_the_draws_that_are_used_and_on_no_others(tmp_pa
         cell(tmp_path, draws=1)
 
 
+def test_a_later_range_has_an_identity_of_its_own_and_its_own_draws(tmp_path):
+    later = cell(tmp_path, "training.first_replicate=2", draws=4)
+    first = cell(tmp_path, draws=4)
+    assert later.identity != first.identity
+    assert later.dataset.draws == 2
+    assert later.dataset.digest() == later.ingredients["data"] != first.ingredients["data"]
+    with pytest.raises(UserError, match="holds 3 draws of the data, and 4 replicates need one each"):
+        cell(tmp_path, "training.first_replicate=2", draws=3)
+
+
 def test_what_is_trained_is_what_is_hashed(tmp_path):
     store, trained = Store(tmp_path), cell(tmp_path)
     trained.ingredients["config"]["training"]["epochs"] = 7

@@ -262,6 +262,7 @@ def test_the_experiment_of_the_pipeline_is_the_one_it_should_be():
             "batch_size": None,
             "dtype": "float32",
             "replicates": 10,
+            "first_replicate": 0,
             "seed": 0,
         }
         assert (job.config.data.n_train, job.config.data.n_validation, job.config.data.seed) == (5000, 2000, 2024)

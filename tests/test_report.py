@@ -296,6 +296,7 @@ CONFIGS = st.fixed_dictionaries(
                 "batch_size": st.none() | counts,
                 "dtype": st.sampled_from(["float32", "float64"]),
                 "replicates": st.integers(1, 10_000),
+                "first_replicate": st.integers(0, 10_000),
                 "seed": st.integers(0, 2**63 - 1),
             }
         ),

@@ -188,10 +188,10 @@ def test_records_of_another_format_are_named_and_left_out(place, capsys):
     store, tracking = place
     for record in GRID[:2]:
         manifest = store.path(record.identity) / "manifest.json"
-        manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+        manifest.write_text(manifest.read_text().replace('"format": 3', '"format": 1'))
     assert Index(tracking).bring_up_to_date([store]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert "has format 1; this version reads format 2 (and 1 more like it)" in line
+    assert "has format 1; this version reads format 3 (and 1 more like it)" in line
 
 
 def a_folder(path):

@@ -35,7 +35,14 @@ def trained(**sections):
         "model": {"hidden_layer_sizes": [16, 8], "activation": "relu", "initialisation": "he"},
         "optimizer": ADAM,
         "schedule": {"decay": "constant", "warmup_fraction": 0.0, "final_fraction": 1.0},
-        "training": {"epochs": 30, "batch_size": None, "dtype": "float32", "replicates": 3, "seed": 0},
+        "training": {
+            "epochs": 30,
+            "batch_size": None,
+            "dtype": "float32",
+            "replicates": 3,
+            "first_replicate": 0,
+            "seed": 0,
+        },
         "early_stopping": {"patience": None, "min_delta": 0.0},
     }
     for name, values in sections.items():

@@ -155,13 +155,19 @@ class EarlyStoppingSection(Section):
 
 
 class Training(Section):
-    """How long, on what batches, in which arithmetic, and how often."""
+    """How long, on what batches, in which arithmetic, and how often: as which of all possible replicates."""
 
     epochs: Count
     batch_size: Count | None
     dtype: Literal["float32", "float64"]
     replicates: Annotated[int, Field(ge=1, le=10_000)]
+    first_replicate: Annotated[int, Field(ge=0, le=1_000_000)]
     seed: Seed
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the replicates."""
+        return range(self.first_replicate, self.first_replicate + self.replicates)
 
 
 class Tracking(Section):

@@ -138,7 +138,7 @@ def test_a_replicate_has_its_own_draw_or_the_only_one_as_a_view():
     for name, array in vars(fresh.of_replicates(range(1, 3))).items():
         assert array.base is getattr(fresh, name)
         np.testing.assert_array_equal(array, getattr(fresh, name)[1:3])
-    with pytest.raises(ValueError, match="there are 4 draws of the data, and none for replicate 4"):
+    with pytest.raises(ValueError, match="there are 4 draws of the data, fewer than 5 replicates need"):
         fresh.of_replicates(range(3, 5))
 
 
@@ -155,7 +155,10 @@ def test_a_data_set_is_recognised_as_drawn_from_its_description():
     shared = sample_dataset(MANY)
     twice = Dataset(**{name: np.concatenate([array, array]) for name, array in vars(shared).items()})
     assert not is_drawn_from(twice, MANY)
-    assert not is_drawn_from(sample_dataset(FRESH, 3).of_replicates(range(1, 3)), FRESH)
+    later = sample_dataset(FRESH, 3).of_replicates(range(1, 3))
+    assert later.digest() == sample_dataset(FRESH, 2, first=1).digest()
+    assert [is_drawn_from(later, FRESH, first) for first in range(3)] == [False, True, False]
+    assert is_drawn_from(shared, MANY, first=1)
 
 
 @pytest.mark.parametrize("name", ["x_train", "y_train", "x_validation", "y_validation"])

@@ -127,8 +127,20 @@ def test_replicates_train_on_their_own_draws_as_if_one_by_one(hidden, batch_size
     assert run(copies, **settings)[0].tobytes() == shared.tobytes() != parameters.tobytes()
 
 
+@pytest.mark.parametrize("batch_size", [None, 32])
+def test_ranges_of_replicates_are_parts_of_one_whole(batch_size):
+    settings = {"batch_size": batch_size, "dtype": "float32"}
+    whole = run(FRESH, replicates=5, **settings)
+    for first, n in ((0, 2), (2, 3), (4, 1)):
+        rows = slice(first, first + n)
+        part = run(FRESH.of_replicates(range(first, first + n)), first_replicate=first, replicates=n, **settings)
+        assert part[0].tobytes() == whole[0][rows].tobytes()
+        for name, array in vars(part[1]).items():
+            assert array.tobytes() == getattr(whole[1], name)[rows].tobytes()
+
+
 def test_a_replicate_without_a_draw_is_refused():
-    with pytest.raises(ValueError, match="none for replicate 5"):
+    with pytest.raises(ValueError, match="fewer than 6 replicates need"):
         run(FRESH, replicates=6)
 
 

@@ -47,6 +47,18 @@ def test_only_the_draws_that_are_asked_for_are_read_and_decide_the_digest(tmp_pa
         read_dataset(config, 4)
 
 
+def test_later_draws_are_read_alone(tmp_path):
+    config = described(tmp_path)
+    dataset = generate(config, 5)
+    write_dataset(config, dataset)
+    assert read_dataset(config, 2, first=3).digest() == dataset.of_replicates(range(3, 5)).digest()
+    with pytest.raises(UserError, match=r"holds 5 draws of the data, and 6 replicates.* training\.replicates=6$"):
+        read_dataset(config, 2, first=4)
+    one = described(tmp_path, draws="shared")
+    write_dataset(one, generate(one))
+    assert read_dataset(one, 2, first=3).digest() == generate(one).digest()
+
+
 def test_a_shared_draw_is_for_any_number_of_replicates(tmp_path):
     config = described(tmp_path, draws="shared")
     write_dataset(config, generate(config, 3))

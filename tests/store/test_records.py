@@ -34,7 +34,7 @@ CONFIG = {
     "model": {"hidden_layer_sizes": [3], "activation": "relu", "initialisation": "he"},
     "optimizer": {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0, "nesterov": False},
     "schedule": {"decay": "constant", "warmup_fraction": 0.0, "final_fraction": 1.0},
-    "training": {"epochs": 4, "batch_size": None, "dtype": "float32", "replicates": 2, "seed": 0},
+    "training": {"epochs": 4, "batch_size": None, "dtype": "float32", "replicates": 2, "first_replicate": 0, "seed": 0},
     "early_stopping": {"patience": None, "min_delta": 0.0},
 }
 NUMERICS = {
@@ -197,7 +197,7 @@ def forged(store, change=lambda _: None, **arrays):
     """Write a record whose digests are right and whose content is not; return its identity."""
     true = record()
     packed = pack(true.arrays | arrays)
-    manifest = {"format": 2, "ingredients": copy.deepcopy(true.ingredients), "arrays": sha256(packed), "volatile": {}}
+    manifest = {"format": 3, "ingredients": copy.deepcopy(true.ingredients), "arrays": sha256(packed), "volatile": {}}
     change(manifest)
     manifest["seal"] = sha256(canonical(manifest))
     identity = sha256(canonical(manifest["ingredients"]))
@@ -286,12 +286,12 @@ def test_a_manifest_of_another_shape_is_damage(tmp_path, content):
         Store(tmp_path).load(record().identity)
 
 
-@pytest.mark.parametrize("written", [1, 3, None])
+@pytest.mark.parametrize("written", [1, 4, None])
 def test_another_format_is_one_clear_line(tmp_path, written):
     identity = forged(
         Store(tmp_path), setting("format", written) if written else lambda manifest: manifest.pop("format")
     )
-    with pytest.raises(OtherFormat, match=f"{identity}: has format {written or 1}; this version reads format 2"):
+    with pytest.raises(OtherFormat, match=f"{identity}: has format {written or 1}; this version reads format 3"):
         Store(tmp_path).load(identity)
 
 

@@ -66,6 +66,8 @@ SHAPES: dict[str, Callable[..., Boundary]] = {
 class Dataset:
     """The points and labels for training and for validation: one draw for each replicate, or one that all share.
 
+    Which replicates these are is known to whoever drew them.
+
     Attributes
     ----------
     x_train, x_validation : ndarray of shape (draws, n, 2), float64
@@ -84,7 +86,7 @@ class Dataset:
         return len(self.x_train)
 
     def of_replicates(self, replicates: range) -> "Dataset":
-        """Return the draws of some replicates, as views. A single draw belongs to all replicates.
+        """Return the draws of some replicates, counted from the first one here, as views. All share a single draw.
 
         Raises
         ------
@@ -94,7 +96,7 @@ class Dataset:
         if self.draws == 1:
             return self
         if replicates.stop > self.draws:
-            raise ValueError(f"there are {self.draws} draws of the data, and none for replicate {replicates.stop - 1}")
+            raise ValueError(f"there are {self.draws} draws of the data, fewer than {replicates.stop} replicates need")
         return Dataset(**{name: array[replicates.start : replicates.stop] for name, array in vars(self).items()})
 
     def digest(self) -> str:
@@ -115,12 +117,12 @@ Place = tuple[int, slice]
 
 
 def _chunks(
-    data: Mapping[str, Any], split: str, draws: int
+    data: Mapping[str, Any], split: str, draws: int, first: int
 ) -> Iterator[tuple[Place, NDArray[np.float64], NDArray[np.uint8]]]:
     """Draw one split of a described data set; yield the place of some points in it, the points and their labels."""
     boundary, n = Boundary.of(data), data[f"n_{split}"]
     for draw in range(draws):
-        number = (draw,) if data["draws"] == "fresh" else ()
+        number = (first + draw,) if data["draws"] == "fresh" else ()
         points, flips = (stream(data["seed"], "data", split, name, *number) for name in ("points", "flips"))
         for start in range(0, n, CHUNK):
             place = slice(start, min(start + CHUNK, n))
@@ -131,11 +133,11 @@ def _chunks(
 
 
 def draws_for(data: Mapping[str, Any], replicates: int) -> int:
-    """Return how many draws of a described data set the replicates 0 to ``replicates`` - 1 need."""
+    """Return how many draws of a described data set a number of replicates need."""
     return replicates if data["draws"] == "fresh" else 1
 
 
-def sample_dataset(data: Mapping[str, Any], draws: int = 1) -> Dataset:
+def sample_dataset(data: Mapping[str, Any], draws: int = 1, first: int = 0) -> Dataset:
     """Draw points uniformly from a square and label them.
 
     Parameters
@@ -156,8 +158,10 @@ def sample_dataset(data: Mapping[str, Any], draws: int = 1) -> Dataset:
         ``seed``
             Non-negative. Points and flips come from separate streams, so noise never moves a point.
     draws : int
-        How many to draw where they are fresh: those of the replicates 0 to ``draws`` - 1. It decides no number of
-        theirs. Where one is shared there is one, whatever ``draws``.
+        How many to draw where they are fresh. It decides no number of theirs. Where one is shared there is one,
+        whatever ``draws``.
+    first : int
+        The number of the replicate that has the first of the fresh draws, >= 0; the others follow.
 
     Returns
     -------
@@ -173,17 +177,17 @@ def sample_dataset(data: Mapping[str, Any], draws: int = 1) -> Dataset:
     for split in ("train", "validation"):
         n = data[f"n_{split}"]
         x, y = np.empty((draws, n, 2)), np.empty((draws, n), np.uint8)
-        for place, points, labels in _chunks(data, split, draws):
+        for place, points, labels in _chunks(data, split, draws, first):
             x[place], y[place] = points, labels
         arrays += [x, y]
     return Dataset(*arrays)
 
 
-def is_drawn_from(dataset: Dataset, data: Mapping[str, Any]) -> bool:
+def is_drawn_from(dataset: Dataset, data: Mapping[str, Any], first: int = 0) -> bool:
     """Say whether a data set is what ``sample_dataset`` draws from a description: every type, shape and bit.
 
-    It may have any number of draws where they are fresh. The arrays may be larger than memory: they are read, and drawn
-    again, a chunk at a time.
+    Its first draw is to be that of the replicate ``first``, where draws are fresh, and it may have any number of them.
+    The arrays may be larger than memory: they are read, and drawn again, a chunk at a time.
     """
     draws = draws_for(data, dataset.draws)
     for split, x, y in (
@@ -194,7 +198,7 @@ def is_drawn_from(dataset: Dataset, data: Mapping[str, Any]) -> bool:
         types = x.dtype == np.float64 and y.dtype == np.uint8
         if not (types and x.shape == (draws, n, 2) and y.shape == (draws, n) and x.flags.c_contiguous):
             return False
-        for place, points, labels in _chunks(data, split, draws):
+        for place, points, labels in _chunks(data, split, draws, first):
             if x[place].tobytes() != points.tobytes() or y[place].tobytes() != labels.tobytes():
                 return False
     return True

@@ -51,7 +51,10 @@ class Recipe:
     dtype : str
         The type of parameters and arithmetic, float32 or float64. Losses are summed in float64.
     replicates : int
-        How many independent networks are trained, at least 1. They have the numbers 0 to ``replicates`` - 1.
+        How many independent networks are trained, at least 1.
+    first_replicate : int
+        The number of the first one, >= 0; the others follow. The number names a replicate's random streams, so the
+        replicates 0 to 9 and 10 to 19 of a recipe are the replicates 0 to 19.
     seed : int
         The seed of the streams for initialisation and shuffling.
     """
@@ -66,7 +69,13 @@ class Recipe:
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     dtype: DTypeLike = "float32"
     replicates: int = 1
+    first_replicate: int = 0
     seed: int = 0
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the replicates."""
+        return range(self.first_replicate, self.first_replicate + self.replicates)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Recipe":

@@ -114,7 +114,7 @@ class Trainer:
     dataset : Dataset
     recipe : Recipe
     replicates : range
-        The numbers of the replicates.
+        The numbers of the replicates, some of the recipe's.
 
     Attributes
     ----------
@@ -126,7 +126,8 @@ class Trainer:
 
     def __init__(self, dataset: Dataset, recipe: Recipe, replicates: range) -> None:
         layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[2])
-        dataset = dataset.of_replicates(replicates)
+        first = recipe.first_replicate
+        dataset = dataset.of_replicates(range(replicates.start - first, replicates.stop - first))
         self.parameters = initialise(
             layout,
             seed=recipe.seed,
@@ -243,7 +244,7 @@ def train(dataset: Dataset, recipe: Recipe, on_epoch: Callable[[int], None] = la
     Parameters
     ----------
     dataset : Dataset
-        Replicate r has draw r, or the only one.
+        Its draws are those of the recipe's replicates, in their order, or the one that they share.
     recipe : Recipe
     on_epoch : callable
         It is called with the number of epochs done so far, summed over replicates.
@@ -273,15 +274,13 @@ def train(dataset: Dataset, recipe: Recipe, on_epoch: Callable[[int], None] = la
      [0.9  0.13]]
     """
     layout = Layout.of(recipe.hidden_layer_sizes, dataset.x_train.shape[2])
-    replicates = recipe.replicates
-    parameters = np.empty((replicates, layout.n_parameters), recipe.dtype)
-    history = History.empty(replicates, recipe.epochs)
+    parameters = np.empty((recipe.replicates, layout.n_parameters), recipe.dtype)
+    history = History.empty(recipe.replicates, recipe.epochs)
     together = replicates_together(layout, recipe.batch_size, recipe.dtype)
-    for first in range(0, replicates, together):
-        group = range(first, min(first + together, replicates))
-        rows = slice(group.start, group.stop)
-        trainer = Trainer(dataset, recipe, group)
-        _train_group(trainer, recipe, history.rows(rows), partial(_report, on_epoch, first * recipe.epochs))
+    for start in range(0, recipe.replicates, together):
+        rows = slice(start, start + together)
+        trainer = Trainer(dataset, recipe, recipe.numbers[rows])
+        _train_group(trainer, recipe, history.rows(rows), partial(_report, on_epoch, start * recipe.epochs))
         parameters[rows] = trainer.parameters
     history.mask_divergence()
     return parameters, history

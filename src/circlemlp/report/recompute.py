@@ -27,7 +27,8 @@ def disagreements(record: Record) -> Iterator[str]:
     is that of float64. Replicates that diverged have no last values.
     """
     config, history = record.config, record.history
-    dataset, digest = _drawn(canonical(record.ingredients["config"]["data"]), config.training.replicates)
+    numbers = config.training.numbers
+    dataset, digest = _drawn(canonical(record.ingredients["config"]["data"]), numbers)
     if digest != record.ingredients["data"]:
         yield "its configuration draws other points than it says"
         return
@@ -36,7 +37,7 @@ def disagreements(record: Record) -> Iterator[str]:
         ~np.isclose(errors, record.true_error, rtol=0, atol=ERROR_TOLERANCE, equal_nan=True)
     ):
         yield (
-            f"replicate {replicate} has true error {record.true_error[replicate]:.6g}; "
+            f"replicate {numbers[replicate]} has true error {record.true_error[replicate]:.6g}; "
             f"its parameters give {errors[replicate]:.6g}"
         )
     layout = Layout.of(config.model.hidden_layer_sizes)
@@ -48,15 +49,16 @@ def disagreements(record: Record) -> Iterator[str]:
         loss = np.logaddexp(0, np.where(labels, -logits, logits)).mean()
         told = history.validation_loss[replicate, -1]
         if not abs(loss - told) <= TOLERANCE * told + np.finfo(np.float32).eps:
-            yield f"replicate {replicate} has validation loss {told:.6g}; its parameters give {loss:.6g}"
+            yield f"replicate {numbers[replicate]} has validation loss {told:.6g}; its parameters give {loss:.6g}"
         correct = (logits > 0) == labels
         told = history.validation_accuracy[replicate, -1]
         undecided = np.count_nonzero(np.abs(logits) <= TOLERANCE * np.abs(logits).max())
         if abs(correct.mean() - told) * len(correct) > undecided + 0.5:
-            yield f"replicate {replicate} has validation accuracy {told:.6g}; its parameters give {correct.mean():.6g}"
+            given = correct.mean()
+            yield f"replicate {numbers[replicate]} has validation accuracy {told:.6g}; its parameters give {given:.6g}"
 
 
 @lru_cache(maxsize=4)  # the records of a store share few data sets
-def _drawn(described: str, replicates: int) -> tuple[Dataset, str]:
-    dataset = sample_dataset(json.loads(described), replicates)
+def _drawn(described: str, numbers: range) -> tuple[Dataset, str]:
+    dataset = sample_dataset(json.loads(described), len(numbers), numbers.start)
     return dataset, dataset.digest()

@@ -45,7 +45,7 @@ class Cell:
         UserError
             If the data file is missing, damaged or another one, or has too few draws.
         """
-        dataset, digest = _read(config.data, config.training.replicates)
+        dataset, digest = _read(config.data, config.training.replicates, config.training.first_replicate)
         environment = {**environment, "elementary": _elementary_digest(config.training.dtype)}
         if config.training.dtype == "float64":  # where a sample may miss how two versions of the C library differ
             environment["c_library"] = " ".join(platform.libc_ver())
@@ -61,8 +61,8 @@ _elementary_digest = cache(elementary_digest)
 
 
 @lru_cache(maxsize=8)  # the cells of a sweep share few data sets
-def _read(data: Data, draws: int) -> tuple[Dataset, str]:
-    dataset = read_dataset(data, draws)
+def _read(data: Data, draws: int, first: int) -> tuple[Dataset, str]:
+    dataset = read_dataset(data, draws, first)
     return dataset, dataset.digest()
 
 

@@ -1,6 +1,6 @@
 """The data set's file: written by the generate stage, read and checked by everything else.
 
-It holds at least the draws that the replicates of a cell need; more are not looked at.
+It holds the draws of the replicates from number 0 on, or the one that they share; a cell reads those that it needs.
 """
 
 import json
@@ -36,14 +36,14 @@ def write_dataset(config: Data, dataset: Dataset) -> Path:
 
 
 @lru_cache(maxsize=8)  # the cells of a sweep share few data sets
-def read_dataset(config: Data, draws: int = 1) -> Dataset:
-    """Read the first draws in ``config.file`` and check that they are what the configuration draws, to the bit.
+def read_dataset(config: Data, draws: int = 1, first: int = 0) -> Dataset:
+    """Read draws in ``config.file`` and check that they are what the configuration draws, to the bit.
 
     Parameters
     ----------
     config : Data
-    draws : int
-        How many, where they are fresh, as in ``sample_dataset``.
+    draws, first : int
+        How many, and the first replicate that has one, where they are fresh, as in ``sample_dataset``.
 
     Raises
     ------
@@ -55,16 +55,18 @@ def read_dataset(config: Data, draws: int = 1) -> Dataset:
     settings = {**described, "file": config.file}
     wanted = [f"data.{key}={in_hydra(value)}" for key, value in settings.items() if key != "shape"]
     if config.draws == "fresh":
-        wanted.append(f"training.replicates={draws}")
-    needed = draws_for(described, draws)
+        wanted.append(f"training.replicates={first + draws}")
+    else:
+        first = 0
+    needed = first + draws_for(described, draws)
     command = shlex.join(["python", "pipelines/generate.py", f"data={config.shape}", *wanted])
     if not path.exists():
         raise UserError(f"{path}: there is no such data file; make it with: {command}")
     try:
         arrays = map_arrays(path)
         held = dict(json.loads(str(arrays.pop(CONFIG))))
-        dataset = Dataset(**{name: array[:needed] for name, array in arrays.items()})
-        there = dataset.draws
+        there = len(arrays["x_train"])
+        dataset = Dataset(**{name: array[first:needed] for name, array in arrays.items()})
     except (
         OSError,
         ValueError,
@@ -76,7 +78,7 @@ def read_dataset(config: Data, draws: int = 1) -> Dataset:
         RecursionError,
     ) as error:
         raise UserError(f"{path}: cannot be read as a data file ({error}); make it with: {command}") from None
-    if there < needed or not is_drawn_from(dataset, described):
+    if there < needed or not is_drawn_from(dataset, described, first):
         raise UserError(f"{path}: {_difference(held, described, there, needed)}; make it with: {command}")
     return dataset
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from circlemlp.store import disk
 from circlemlp.store.identity import canonical, identity_of, sha256
 from circlemlp.store.npz import pack, unpack
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 MANIFEST_LIMIT = 1_000_000
 """The most bytes of a manifest; one has a few thousand."""
@@ -112,6 +112,21 @@ class Summary:
     diverged_at: list[int | None]
     stopped_at: list[int | None]
 
+    @classmethod
+    def of(cls, parameters: NDArray[Any], history: History, true_error: NDArray[np.float64]) -> Self:
+        """Summarise what a training gave, as in ``Record``."""
+
+        def epochs(values: NDArray[np.int64]) -> list[int | None]:
+            return [int(epoch) if epoch >= 0 else None for epoch in values]
+
+        return cls(
+            n_parameters=parameters.shape[1],
+            true_error=[float(error) if np.isfinite(error) else None for error in true_error],
+            diverged_at=epochs(history.diverged_at),
+            stopped_at=epochs(history.stopped_at),
+            **history.final(),
+        )
+
 
 @dataclass(frozen=True)
 class Record:
@@ -156,17 +171,7 @@ class Record:
     @cached_property
     def summary(self) -> Summary:
         """A few numbers of each replicate."""
-
-        def epochs(values: NDArray[np.int64]) -> list[int | None]:
-            return [int(epoch) if epoch >= 0 else None for epoch in values]
-
-        return Summary(
-            n_parameters=self.parameters.shape[1],
-            true_error=[float(error) if np.isfinite(error) else None for error in self.true_error],
-            diverged_at=epochs(self.history.diverged_at),
-            stopped_at=epochs(self.history.stopped_at),
-            **self.history.final(),
-        )
+        return Summary.of(self.parameters, self.history, self.true_error)
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:

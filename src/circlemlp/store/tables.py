@@ -19,13 +19,13 @@ def replicate_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """Yield one row for every replicate; what a diverged one does not have is None."""
     for record in records:
         summary = record.summary
-        for replicate in range(record.config.training.replicates):
+        for row, replicate in enumerate(record.config.training.numbers):
             yield {
                 **_labels(record),
                 "parameters": summary.n_parameters,
                 "replicate": replicate,
-                "true_error": summary.true_error[replicate],
-                **{name: getattr(summary, name)[replicate] for name in (*CURVES, "diverged_at", "stopped_at")},
+                "true_error": summary.true_error[row],
+                **{name: getattr(summary, name)[row] for name in (*CURVES, "diverged_at", "stopped_at")},
             }
 
 
@@ -33,8 +33,8 @@ def curve_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """Yield the curves of every replicate at about a hundred epochs; None from where it diverged."""
     for record in records:
         epochs = kept_epochs(record.config.training.epochs, CURVE_POINTS).tolist()
-        for replicate in range(record.config.training.replicates):
-            curves = {name: getattr(record.history, name)[replicate].tolist() for name in CURVES}
+        for row, replicate in enumerate(record.config.training.numbers):
+            curves = {name: getattr(record.history, name)[row].tolist() for name in CURVES}
             for epoch in epochs:
                 values = {name: curve[epoch] for name, curve in curves.items()}
                 kept = {name: value if np.isfinite(value) else None for name, value in values.items()}
