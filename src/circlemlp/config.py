@@ -27,6 +27,7 @@ def _is_a_path(text: str) -> str:
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_is_a_path)]
+ResultsFolder = Annotated[str, Field(pattern=r"^results/\w[\w.-]*$")]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -154,20 +155,31 @@ class EarlyStoppingSection(Section):
     min_delta: Annotated[float, Field(ge=0)]
 
 
-class Training(Section):
-    """How long, on what batches, in which arithmetic, and how often: as which of all possible replicates."""
+class Replicates(Section):
+    """Some of all possible replicates: how many, from which number on."""
+
+    replicates: Annotated[int, Field(ge=1, le=10_000)]
+    first_replicate: Annotated[int, Field(ge=0, le=1_000_000)]
+
+    @property
+    def numbers(self) -> range:
+        """Their numbers."""
+        return range(self.first_replicate, self.first_replicate + self.replicates)
+
+
+class Training(Replicates):
+    """How long, on what batches, in which arithmetic, and how often."""
 
     epochs: Count
     batch_size: Count | None
     dtype: Literal["float32", "float64"]
-    replicates: Annotated[int, Field(ge=1, le=10_000)]
-    first_replicate: Annotated[int, Field(ge=0, le=1_000_000)]
     seed: Seed
 
-    @property
-    def numbers(self) -> range:
-        """The numbers of the replicates."""
-        return range(self.first_replicate, self.first_replicate + self.replicates)
+
+class Confirmation(Section):
+    """How many new replicates judge each chosen cell: those whose numbers follow the ones that chose it."""
+
+    replicates: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Tracking(Section):
@@ -183,11 +195,13 @@ class Tracking(Section):
 class Paths(Section):
     """Where things are kept, relative to the project. ``results: null``: a sweep leaves only records.
 
-    A folder of results is replaced as a whole, so it is always one of its own inside ``results/``.
+    A folder of results is replaced as a whole, so it is always one of its own inside ``results/``; ``confirmation`` is
+    that of the replicates which judge.
     """
 
     records: PathText
-    results: Annotated[str, Field(pattern=r"^results/\w[\w.-]*$")] | None
+    results: ResultsFolder | None
+    confirmation: ResultsFolder | None
     reports: PathText
 
 
@@ -249,6 +263,7 @@ class Config(CellConfig):
 
     title: Annotated[str, Field(min_length=1)]
     numerics: Literal["auto", "portable", "native"]
+    confirmation: Confirmation
     tracking: Tracking
     paths: Paths
     report: Report
