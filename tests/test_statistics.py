@@ -3,10 +3,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm, trim_mean
+from scipy.stats import bootstrap, norm, trim_mean
 from scipy.stats import t as student_t
 from scipy.stats.mstats import trimmed_stde, winsorize
 
+from circlemlp.core.streams import stream
 from circlemlp.report import statistics
 from circlemlp.report.statistics import (
     Interval,
@@ -78,9 +79,8 @@ def slow_critical(differences):
 def test_simultaneous_intervals_agree_with_a_second_implementation():
     differences = RNG.normal(0.3, 1, (3, 8))
     found = simultaneous(differences)
-    # That quantile is of half the rows, each of which stands for two.
-    assert found.flips == 2**7
-    assert found.critical == pytest.approx(slow_critical(differences), rel=0.02)
+    assert found.flips == 2**8
+    assert found.critical == pytest.approx(slow_critical(differences))
     assert found.critical > student_t.ppf(0.975, 3)
     for row, interval in zip(differences, found.intervals, strict=True):
         half = found.critical * float(trimmed_stde(row, limits=(0.25, 0.25)))
@@ -93,9 +93,10 @@ def test_random_flips_give_nearly_what_all_give_and_always_the_same(monkeypatch)
     differences = RNG.normal(size=(6, 14))
     every = simultaneous(differences)
     some = simultaneous(differences, flips=4000)
-    assert (every.flips, some.flips) == (2**13, 4000)
+    assert (every.flips, some.flips) == (2**14, 4000)
     assert some.critical == pytest.approx(every.critical, rel=0.05)
     assert simultaneous(differences, flips=4000) == some
+    assert simultaneous(RNG.normal(size=(1, 21))).flips == 100_000
     monkeypatch.setattr(statistics, "NUMBERS", 84 * 1500)
     assert simultaneous(differences).flips == 1500
 
@@ -170,3 +171,22 @@ def test_resampling_two_values_chooses_as_their_draws_do():
     assert frequencies[0] == pytest.approx(0.25, abs=0.06)
     assert frequencies.sum() == pytest.approx(1)
     assert list(choice_frequencies(np.zeros((3, 5)), "a test")) == [1, 0, 0]
+    assert list(choice_frequencies(np.array([[2.0], [1.0]]), "a test")) == [0, 1]
+
+
+def test_resampling_is_scipy_s_bootstrap():
+    values = RNG.normal(size=(7, 10))
+
+    def lowest(*rows, axis):  # noqa: ARG001
+        return trim_mean(np.array(rows), 0.25, axis=-1).argmin(axis=0).astype(float)
+
+    draws = bootstrap(
+        values,
+        lowest,
+        paired=True,
+        vectorized=True,
+        n_resamples=1000,
+        method="percentile",
+        rng=stream(0, "statistics", "choice", "a test"),
+    ).bootstrap_distribution
+    assert list(choice_frequencies(values, "a test")) == [np.mean(draws == row) for row in range(7)]
