@@ -18,9 +18,10 @@ def main() -> int:
         explain()
         return 0
     prepare(command.jobs[0].config)
-    most: dict[Data, int] = {}  # replicates of any job on the same data
+    most: dict[Data, int] = {}  # replicates of any job on the same data, with those that will judge it
     for config in (job.config for job in command.jobs):
-        most[config.data] = max(most.get(config.data, 0), config.training.replicates)
+        replicates = config.training.numbers.stop + config.confirmation.replicates
+        most[config.data] = max(most.get(config.data, 0), replicates)
     for data, replicates in most.items():
         dataset = generate(data, replicates)
         path = write_dataset(data, dataset)

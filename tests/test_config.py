@@ -237,5 +237,5 @@ def test_every_key_says_what_it_may_be():
 @pytest.mark.parametrize("path", sorted((SOURCE / "conf").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_file_opens_with_the_command_that_runs_it(path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
-    assert lines[0].startswith("# python pipelines/")
+    assert lines[0].startswith(("# python pipelines/", "# dvc repro"))
     assert "_target_" not in path.read_text()

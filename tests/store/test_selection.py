@@ -54,7 +54,9 @@ def test_it_wants_each_architecture_at_the_rates_that_either_rule_chose():
 def test_a_missing_one_says_how_to_make_it(tmp_path):
     with pytest.raises(UserError) as error:
         read(tmp_path / "selection.json")
-    says = f"selection.json: there is no selection here; pipelines/select.py with paths.reports={tmp_path} writes it"
+    says = (
+        f"selection.json: there is no selection here; pipelines/select_rates.py with paths.reports={tmp_path} writes it"
+    )
     assert str(error.value).endswith(says)
 
 

@@ -29,20 +29,21 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from circlemlp.config import Config, known_keys, parse, unknown_key
 from circlemlp.errors import ConfigError, first_line
 from circlemlp.project import CONF
 from circlemlp.store.disk import read_regular
+from circlemlp.wording import in_hydra
 
 MOST_CELLS = 100_000
 MOST_BYTES = 100_000
 """Of a file of conf/."""
 MOST_INTERPOLATIONS = 20
 """Of ``${...}`` in a configuration: each can hold others, so what they expand to doubles with each."""
-CHOSEN = r"(launcher|sweeper\.params|run\.dir|sweep\.(dir|subdir)|output_subdir)\b"
+CHOSEN = r"(launcher|run\.dir|sweep\.(dir|subdir)|output_subdir)\b"
 """The settings below ``hydra.`` that a user may choose."""
 FILLED_IN = r"(help|hydra_help|overrides|runtime|job\.(name|id|num|override_dirname|config_name))\b"
 """Those that Hydra fills in, and the texts of its help."""
@@ -59,6 +60,8 @@ ANY_MISTAKE = (
     *(IndexError, OSError, RecursionError, TypeError, ValueError),
 )
 """What Hydra raises of bad input."""
+GRID = "grid"
+"""The node of an experiment that says over which values it sweeps."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def checked(composed: DictConfig) -> Config:
     _check_references(OmegaConf.to_container(composed))
     values = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(values, dict)
-    return parse({str(key): value for key, value in values.items() if key != "hydra"})
+    return parse({str(key): value for key, value in values.items() if key not in ("hydra", GRID)})
 
 
 def _check_references(values: object) -> None:
@@ -133,13 +136,15 @@ def explain(_: object) -> None:
     """Let Hydra answer ``--help``, ``--cfg job`` and the like, from the command line of this process."""
 
 
-def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
+def compose_jobs(arguments: Sequence[str], *, multirun: bool = False) -> CommandLine | None:
     """Compose and check everything a command line of a Hydra application asks for.
 
     Parameters
     ----------
     arguments : sequence of str
         Without the program's name.
+    multirun : bool
+        Whether it is a sweep even without ``-m``.
 
     Returns
     -------
@@ -163,16 +168,16 @@ def compose_jobs(arguments: Sequence[str]) -> CommandLine | None:
         raise ConfigError("--package and --resolve: they belong to --cfg")
     if parsed.shell_completion:
         return None
-    texts = parsed.overrides
+    texts, multirun = parsed.overrides, multirun or bool(parsed.multirun)
     try:
         for path in CONF.rglob("*.yaml"):
             _check_file(path)
         with initialize_config_dir(str(CONF), version_base="1.3"):
             for text in texts:
-                _check(_parse(text), multirun=bool(parsed.multirun))
+                _check(_parse(text), multirun=multirun)
             if parsed.help or parsed.hydra_help or parsed.info:
                 return None
-            command = _compose_all(texts, multirun=bool(parsed.multirun))
+            command = _compose_all(texts, multirun=multirun)
     except ANY_MISTAKE as error:
         raise _in_one_line(error, texts) from None
     return None if parsed.cfg else command
@@ -235,15 +240,41 @@ def _choices(key: str) -> tuple[str, ...]:
 
 def _compose_all(texts: Sequence[str], *, multirun: bool) -> CommandLine:
     fixed = [text for text in texts if not _parse(text).is_sweep_override()]
-    settings = compose("config", overrides=fixed, return_hydra_config=True).hydra
+    composed = compose("config", overrides=fixed, return_hydra_config=True)
+    settings = composed.hydra
     _check_settings(settings)
-    in_experiment = [f"{key}={value}" for key, value in (settings.sweeper.params or {}).items()]
+    in_experiment = _axes(composed.get(GRID))
     composer = Composer()
     sweep = list(_product([*in_experiment, *texts])) if multirun else [tuple(texts)]
     jobs = [Job(one, checked(composer.compose(one))) for one in sweep]
     return CommandLine(
         multirun, jobs, len(list(_product(in_experiment))), OmegaConf.create({"hydra": settings}), composer
     )
+
+
+def _axes(grid: DictConfig | None) -> list[str]:
+    """Return the axes of an experiment as overrides.
+
+    Hydra's own place for them, ``hydra.sweeper.params``, has keys with dots, which ``dvc exp run -S`` cannot address.
+    """
+    axes = []
+    for name, values in (grid or {}).items():
+        if not isinstance(values, ListConfig) or not values:
+            raise ConfigError(f"{GRID}.{name}={values}: must be a list of one or more values")
+        axes.append(f"{_full_key(str(name))}={','.join(map(in_hydra, OmegaConf.to_container(values, resolve=True)))}")
+    return axes
+
+
+def _full_key(name: str) -> str:
+    """Return the group or the key of the configuration that goes by a name, which may be its last part alone."""
+    if _choices(name):
+        return name
+    found = [key for key in known_keys() if key == name or key.endswith(f".{name}")]
+    if not found:
+        raise ConfigError(f"{GRID}.{name}: neither a group of conf/ nor the last part of a key has this name")
+    if len(found) > 1:
+        raise ConfigError(f"{GRID}.{name}: is the last part of more than one key: {', '.join(found)}")
+    return found[0]
 
 
 def _product(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:

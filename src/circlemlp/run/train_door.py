@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from circlemlp.config import Config
 from circlemlp.errors import ConfigError, first_line
@@ -48,9 +49,30 @@ def train_door(arguments: Sequence[str]) -> int:
     if command is None:
         explain()
         return 0
-    config = _shared(command)
+    config = shared(command)
     environment = prepare(config)
     _say_if_only_one_of_a_sweep(command, arguments)
+    return train(command, config, environment, config.paths.results)
+
+
+def train(command: CommandLine, config: Config, environment: dict[str, Any], results: str | None) -> int:
+    """Train the jobs of a command line and show what came of it.
+
+    Parameters
+    ----------
+    command : CommandLine
+    config : Config
+        With what the jobs share.
+    environment : dict
+        What ``prepare`` returned.
+    results : str or None
+        A folder to leave the results in.
+
+    Returns
+    -------
+    int
+        As ``train_door``.
+    """
     cells: dict[str, Cell] = {}
     jobs: dict[str, Job] = {}
     for job in command.jobs:
@@ -68,14 +90,19 @@ def train_door(arguments: Sequence[str]) -> int:
         outcomes |= _settled(store, missing, failures)
     in_order = [outcomes.get(identity) or Outcome(job, identity, "not trained") for identity, job in jobs.items()]
     done = all(outcome.has_record for outcome in in_order)
-    if done and config.paths.results:
-        export(Path(config.paths.results), [store.load(identity) for identity in jobs])
+    if done and results:
+        export(Path(results), [store.load(identity) for identity in jobs])
     show(in_order, interrupted=interrupted)
     return INTERRUPTED if interrupted else 0 if done else 1
 
 
-def _shared(command: CommandLine) -> Config:
-    """Return the first job's configuration, after checking that the jobs agree on what they must share."""
+def shared(command: CommandLine) -> Config:
+    """Return the first job's configuration, after checking that the jobs agree on what they must share.
+
+    Raises
+    ------
+    ConfigError
+    """
     first = command.jobs[0].config
     for job in command.jobs[1:]:
         for name in ("numerics", "paths", "tracking", "printing"):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from circlemlp.errors import UserError
+from circlemlp.errors import ConfigError, UserError
 from circlemlp.store import disk
 from circlemlp.store.identity import canonical, sha256
 from circlemlp.store.records import DamagedRecord, Record, Store
@@ -17,6 +17,10 @@ from circlemlp.store.tables import as_csv, curve_rows, replicate_rows
 
 RESULTS = Path("results")
 CELLS, REPLICATES, CURVES = "cells.json", "replicates.csv", "curves.csv"
+MAKE_ONE = (
+    "python pipelines/generate.py experiment=smoke && "
+    "python pipelines/train.py -m experiment=smoke paths.results=results/smoke"
+)
 CELLS_LIMIT = 100_000_000
 """The most bytes of a list of cells."""
 
@@ -29,6 +33,21 @@ def exported_folders() -> list[Path]:
 def exported_stores() -> list[Store]:
     """Return the stores inside all folders of results."""
     return [Store(folder / "records") for folder in exported_folders()]
+
+
+def named(folder: str | None) -> Path:
+    """Return the folder that ``paths.results`` names.
+
+    Raises
+    ------
+    ConfigError
+        If it names none; it says what there is.
+    """
+    if folder:
+        return Path(folder)
+    there = ", ".join(f"paths.results={one}" for one in exported_folders())
+    remedy = f"name one: {there}" if there else f"make one with: {MAKE_ONE}"
+    raise ConfigError(f"paths.results=null: a folder of results is needed; {remedy}")
 
 
 def export(folder: Path, records: Sequence[Record]) -> None:

@@ -10,6 +10,8 @@ from circlemlp.config import CellConfig, Model, Replicates, Section
 from circlemlp.errors import UserError
 from circlemlp.store.disk import read_regular, replace_file
 
+FILE = "selection.json"
+"""Its name in a folder of reports."""
 SELECTION_LIMIT = 10_000_000
 """The most bytes of the file."""
 
@@ -78,7 +80,7 @@ def read(path: Path) -> Selection:
     UserError
         If it is missing, or not what a selection holds.
     """
-    remedy = f"pipelines/select.py with paths.reports={path.parent} writes it"
+    remedy = f"pipelines/select_rates.py with paths.reports={path.parent} writes it"
     try:
         return Selection.model_validate_json(read_regular(path, SELECTION_LIMIT))
     except (FileNotFoundError, NotADirectoryError):
