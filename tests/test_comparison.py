@@ -6,7 +6,8 @@ import pytest
 
 from circlemlp.errors import UserError
 from circlemlp.report import comparison
-from circlemlp.report.comparison import compare, grid, verdict
+from circlemlp.report.cell_results import grid
+from circlemlp.report.comparison import compare, verdict
 from circlemlp.report.statistics import Interval
 from made_up import GRID, SETTINGS, made_up, with_losses
 
@@ -68,7 +69,7 @@ def test_location_is_that_of_the_logarithm():
 def test_bad_runs_are_those_above_the_bound():
     (cell,) = compare(cells([0.29, 0.31, 0.4, None]), SETTINGS).cells  # true errors 0.029, 0.031, 0.04
     assert cell.bad_runs == 3
-    assert compare([cell.record], SETTINGS.model_copy(update={"bad_run_error": 0.035})).cells[0].bad_runs == 2
+    assert compare(cell.trained.records, SETTINGS.model_copy(update={"bad_run_error": 0.035})).cells[0].bad_runs == 2
 
 
 def test_differences_are_paired():
@@ -140,19 +141,77 @@ def test_the_doubts_name_the_rates_that_may_be_as_good():
     assert doubt.not_separated is None
 
 
+def confirmed(losses, rate=0.1, hidden=(4,), **keys):
+    return made_up(hidden, rate, list(losses), first=10, **keys)
+
+
+TUNING = [*cells(0.1 * TEN, 0.3 * TEN), *cells(0.2 * TEN, 0.4 * TEN, hidden=(5,))]
+
+
 def test_other_replicates_judge_if_there_are_some():
-    tuning = [*cells(0.1 * TEN, 0.3 * TEN), *cells(0.2 * TEN, 0.4 * TEN, hidden=(5,))]
-    confirmation = [*cells([0.5] * 12), *cells([0.1] * 12, hidden=(5,))]
-    found = compare(tuning, SETTINGS, confirmation)
-    assert found.confirmed
+    found = compare(TUNING, SETTINGS, [confirmed([0.5] * 12), confirmed([0.1] * 12, hidden=(5,))])
     assert [one.cell.replicates for one in found.best] == [10, 10]
-    assert [one.judged.replicates for one in found.best] == [12, 12]
+    assert [list(one.judged.trained.replicates) for one in found.best] == [list(range(10, 22))] * 2
+    assert [cell.replicates for cell in found.confirmation] == [12, 12]
     assert found.last.differences[0].verdict == "second"
-    assert compare(tuning, SETTINGS).last.differences[0].verdict == "first"
-    with pytest.raises(UserError, match=r"^the confirmation has no 2-4-1 at 0\.1$"):
-        compare(tuning, SETTINGS, [*cells([0.5] * 12, rates=(0.01,)), *cells([0.1] * 12, hidden=(5,))])
+    alone = compare(TUNING, SETTINGS)
+    assert (alone.last.differences[0].verdict, alone.confirmation) == ("first", [])
+
+
+def test_replicates_that_chose_do_not_judge():
+    overlapping = [made_up((4,), 0.1, [0.5] * 12, first=8), made_up((5,), 0.1, [0.5] * 12, first=8)]
+    with pytest.raises(
+        UserError, match=r"^replicates 8 to 9 of the confirmation chose .*training\.first_replicate=10$"
+    ):
+        compare(TUNING, SETTINGS, overlapping)
+
+
+def test_who_judges_differs_in_nothing_but_the_replicates():
     with pytest.raises(UserError, match=r"else too: training\.seed$"):
-        compare(tuning, SETTINGS, [made_up((4,), 0.1, [0.5], seed=1)])
+        compare(TUNING, SETTINGS, [confirmed([0.5], seed=1)])
+    with pytest.raises(UserError, match=r"else too: training\.replicates$"):
+        compare(TUNING, SETTINGS, [confirmed([0.5] * 12), confirmed([0.1] * 11, hidden=(5,))])
+
+
+def test_nothing_is_claimed_of_an_architecture_that_is_not_confirmed():
+    found = compare(TUNING, SETTINGS, [confirmed([0.5] * 12), confirmed([0.1] * 12, rate=0.01, hidden=(5,))])
+    assert [one.lacks for one in found.best] == [None, "confirmation"]
+    assert [one.verdict for one in found.last.differences] == ["none"]
+    assert [cell.key for cell in found.confirmation] == [("2-4-1", 0.1)]  # the other one was not chosen
+    with pytest.raises(UserError, match=r"^the confirmation has none of the chosen cells"):
+        compare(TUNING, SETTINGS, [confirmed([0.5] * 12, rate=0.01)])
+
+
+def test_an_architecture_without_a_rate_needs_no_confirmation():
+    tuning = [*cells([0.1] * 4), *cells([None] * 4, hidden=(5,))]
+    assert [one.lacks for one in compare(tuning, SETTINGS, [confirmed([0.5] * 3)]).best] == [None, "rate"]
+    diverged = confirmed([None] * 3)
+    assert compare(tuning, SETTINGS, [diverged]).best[0].exists
+
+
+def test_the_second_judgement_is_confirmed_too():
+    falling = with_losses(made_up((4,), 0.1, [0.1] * 10), np.outer(TEN, [1.0] * 19 + [0.9, 0.1]))
+    steady = with_losses(made_up((4,), 0.01, [0.3] * 10), np.outer(TEN, [1.0] * 19 + [0.3, 0.3]))
+    judges = [with_losses(confirmed([0.2] * 9, rate=rate), np.full((9, 21), 0.2)) for rate in (0.01, 0.1)]
+    found = compare([falling, steady], SETTINGS, judges)
+    assert [one.best[0].judged.key for one in (found.last, found.typical)] == [("2-4-1", 0.1), ("2-4-1", 0.01)]
+    assert len(found.confirmation) == 2
+    found = compare([falling, steady], SETTINGS, judges[1:])
+    assert [one.best[0].lacks for one in (found.last, found.typical)] == [None, "confirmation"]
+
+
+def test_the_records_of_ranges_are_one_cell():
+    whole = [made_up((4,), 0.1, list(0.1 * TEN)), made_up((5,), 0.1, list(0.2 * TEN))]
+    ranges = [
+        made_up((width,), 0.1, list(factor * TEN[start:stop]), first=start)
+        for start, stop in ((4, 10), (0, 4))
+        for width, factor in ((4, 0.1), (5, 0.2))
+    ]
+    one, joined = compare(whole, SETTINGS), compare(ranges, SETTINGS)
+    assert [cell.true_errors.tolist() for cell in joined.cells] == [cell.true_errors.tolist() for cell in one.cells]
+    assert joined.last.differences[0].ratio == one.last.differences[0].ratio
+    with pytest.raises(UserError, match=r"else too: training\.replicates$"):
+        compare(ranges[:3], SETTINGS)
 
 
 def test_the_second_judgement_looks_at_the_last_tenth():

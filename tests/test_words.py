@@ -62,7 +62,7 @@ def test_what_explains_the_error_is_not_said_where_it_cannot_be(comparison, why)
 
 
 def test_holes_and_single_replicates_are_named_in_the_first_sentence():
-    assert "over the 2 of 3 rates without a hole" in words.explained(compare(GRID, SETTINGS))
+    assert "over the grid, 2 of its 3 rates, without holes" in words.explained(compare(GRID, SETTINGS))
     single = compare([made_up((w,), r, [w * r]) for w in (4, 5) for r in (0.1, 0.2)], SETTINGS)
     assert "which one replicate does not tell apart" in words.explained(single)
     assert "left to replicates" not in words.explained(single)
@@ -104,6 +104,14 @@ def test_the_second_sentence_says_why_nothing_is_claimed():
     assert words.nothing_claimed(at_one_rate(0.1, 0.2)) is None
 
 
+def test_the_third_sentence_counts_the_best_cells_apart():
+    steady = with_losses(made_up((4,), 0.1, [0.1] * 3), np.ones((3, 21)))
+    falling = with_losses(made_up((4,), 0.01, [0.5] * 3), np.outer([2] * 3, np.linspace(2, 1, 21)))
+    text = words.limits(compare([steady, falling], SETTINGS))
+    assert "1 of 2 cells still improves after 20 epochs, at the best learning rates 0 of 1" in text
+    assert "at the best learning rates" not in words.limits(at_one_rate(0.1, 0.2))
+
+
 def test_the_third_sentence_counts_cells_that_still_improve_and_names_edges():
     steady = with_losses(made_up((4,), 0.1, [0.1] * 3), np.ones((3, 21)))
     text = words.limits(compare([steady], SETTINGS))
@@ -116,23 +124,83 @@ def test_the_third_sentence_counts_cells_that_still_improve_and_names_edges():
     assert "the replicates that chose the learning rates also judge them" in text
 
 
+def confirmed(comparison, replicates=10, **keys):
+    """Return a comparison with new replicates at each architecture's best rate, as good as those that chose."""
+    records = [record for cell in comparison.cells for record in cell.trained.records]
+    judges = [
+        made_up(
+            one.cell.trained.config.model.hidden_layer_sizes,
+            one.cell.learning_rate,
+            list(one.cell.trained.true_error[:replicates] * 10),
+            first=10,
+            **keys,
+        )
+        for one in comparison.best
+    ]
+    return compare(records, SETTINGS, judges)
+
+
 def test_the_population_is_named():
-    one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
-    assert words.population(one_stage).startswith(
-        "Replicates differ in points and initialisation; replicates of the same"
-    )
-    assert "on fresh draws of the data with fresh initialisations." in words.population(one_stage)
-    assert "these points" not in words.population(one_stage)
-    assert "also judged" in words.population(one_stage)
-    other = [made_up((w,), 0.01, list(0.1 * TEN)) for w in (4, 5)]
-    confirmed = compare([cell.record for cell in one_stage.cells], SETTINGS, other)
-    assert "also judge" not in words.population(confirmed) + words.limits(confirmed)
+    text = words.population(sweep([[0.1, 0.2], [0.1, 0.2]]))
+    assert "Replicates differ in points and initialisation; replicates of the same" in text
+    assert text.endswith("on fresh draws of the data with fresh initialisations.")
     batches = made_up((4,), 0.1, [0.1] * 3)
     batches.ingredients["config"]["training"]["batch_size"] = 10
     text = words.population(compare([batches], SETTINGS))
     assert "Replicates differ in points, initialisation and shuffling" in text
     assert "There are no intervals" in text
-    assert "no intervals" not in words.population(one_stage)
+
+
+def test_it_is_said_who_chose_and_who_judges():
+    one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
+    assert words.stages(one_stage).startswith("Replicates 0 to 9 chose the learning rates and also judge them, so ")
+    assert words.stages(confirmed(one_stage)) == (
+        "Replicates 0 to 9 chose the learning rates; replicates 10 to 19, on new points, judge them."
+    )
+    assert words.stages(confirmed(one_stage, 1)).endswith("; replicate 10, on new points, judges them.")
+    assert "also judge" not in words.limits(confirmed(one_stage))
+    no_choice = at_one_rate(0.1, 0.2)
+    assert words.stages(no_choice) == "Replicates 0 to 9 judge each architecture at its one learning rate."
+    assert "there was no learning rate to choose" in words.stages(confirmed(no_choice))
+    shared = compare([made_up((4,), rate, [0.1] * 3, draws="shared") for rate in (0.1, 0.2)], SETTINGS)
+    assert "replicates 10 to 12, on the same points, judge them" in words.stages(confirmed(shared, draws="shared"))
+
+
+def test_the_headline_says_which_replicates_it_is_about():
+    one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
+    assert "over the grid)" in words.explained(one_stage)
+    assert words.compared(one_stage).startswith("Each at its own learning rate, the lowest")
+    two = confirmed(one_stage, 9)
+    assert "over the tuning grid)" in words.explained(two)
+    assert words.compared(two).startswith("Each at its own learning rate and on 9 new replicates, the lowest")
+    assert words.compared(confirmed(at_one_rate(0.1, 0.2))).startswith("At learning rate 0.1 and on 10 new replicates,")
+    assert "with 3 replicates no difference is claimed" in words.compared(confirmed(one_stage, 3))
+
+
+def test_an_architecture_that_is_not_confirmed_is_said_to_be():
+    one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
+    records = [record for cell in one_stage.cells for record in cell.trained.records]
+    lacking = compare(records, SETTINGS, [made_up((4,), 0.01, list(0.1 * TEN), first=10)])
+    assert "2-5-1 has no new replicates at its best learning rate, so nothing is claimed of it." in says(
+        words.findings(lacking)
+    )
+    assert "not comparable with that of 2-5-1" in words.compared(lacking)
+    assert "1 of 2 architectures exceeds 95%" in words.above_threshold(lacking)
+    assert "not comparable: 2-5-1 is not confirmed" in as_markdown("t", tables.differences(lacking))
+    assert "no new replicates" not in says(words.findings(confirmed(one_stage)))
+
+
+def test_what_was_run_counts_both_stages():
+    one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
+    assert "10 replicates of each cell: 40 networks. Each was" in words.what_was_run(one_stage)[0]
+    assert (
+        "10 replicates of each cell: 40 networks. Then 5 new replicates of 2 chosen cells: 10 networks. Each was"
+        in words.what_was_run(confirmed(one_stage, 5))[0]
+    )
+    assert words.diverged(one_stage) == "None of 40 networks diverged."
+    assert words.diverged(confirmed(one_stage, 5)) == (
+        "None of 40 networks diverged in tuning, none of 10 networks in confirmation."
+    )
 
 
 def test_of_one_draw_that_all_share_nothing_is_said_about_others():
@@ -141,7 +209,7 @@ def test_of_one_draw_that_all_share_nothing_is_said_about_others():
         record.ingredients["config"]["training"]["batch_size"] = batch_size
         shared = compare([record], SETTINGS)
         text = words.population(shared)
-        assert text.startswith(f"Replicates differ in {varied}; all share one draw of the data. So ")
+        assert f"Replicates differ in {varied}; all share one draw of the data. So " in text
         assert "on these points, and not about other points." in text
         assert words.limits(shared).endswith(", and all networks were trained on one draw of the data.")
         assert "validation points, the same for all replicates, label" in words.what_was_run(shared)[1]
@@ -151,7 +219,9 @@ def test_one_draw_of_the_data_is_a_limit_only_where_there_is_one():
     fresh = compare([made_up((4,), 0.1, [0.1] * 3)], SETTINGS)
     assert words.limits(fresh) == "What limits this: 1 of 1 cell still improves after 6 epochs."
     assert "validation points, drawn anew for each replicate, label" in words.what_was_run(fresh)[1]
-    assert "one draw of the data" in words.limits(compare([made_up((4,), 0.1, [0.1])], SETTINGS))
+    single = compare([made_up((4,), 0.1, [0.1])], SETTINGS)
+    assert "all networks were trained on one draw" in words.limits(single)
+    assert "all networks that are judged were trained on one draw" in words.limits(confirmed(fresh, 1))
 
 
 def above(errors, noise=0.0):
@@ -182,9 +252,10 @@ def test_with_label_noise_the_claim_says_what_is_possible():
 
 
 def test_the_claim_is_about_the_replicates_that_judge():
-    tuned, judged = made_up((4,), 0.1, [0.1] * 3), made_up((4,), 0.1, [0.6] * 5)
+    tuned, judged = made_up((4,), 0.1, [0.1] * 3), made_up((4,), 0.1, [0.6] * 5, first=3)
     assert "Every architecture" in words.above_threshold(compare([tuned], SETTINGS))
-    assert "0 of 1" in words.above_threshold(compare([tuned], SETTINGS, [judged]))
+    text = words.above_threshold(compare([tuned], SETTINGS, [judged]))
+    assert text.startswith("0 of 1 architecture exceed 95% true accuracy, in every one of 5 new replicates,")
 
 
 def findings(records):

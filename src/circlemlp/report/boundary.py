@@ -11,10 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from circlemlp.config import CellConfig
 from circlemlp.core.data import Boundary
 from circlemlp.core.network import Network
 from circlemlp.core.parameters import Layout
 from circlemlp.store.records import Record
+from circlemlp.store.trained import Trained
 
 GRID_POINTS = 97
 LEVELS = np.linspace(0, 1, 11)
@@ -23,24 +25,27 @@ LEARNED: dict[str, Any] = {"color": "black", "linewidth": 1.5}
 TRUE: dict[str, Any] = {"color": "#d97706", "linewidth": 1.8, "linestyle": (0, (4, 2))}
 
 
-def true_boundary(record: Record) -> Boundary:
-    """Return the boundary of the data that a record was trained on."""
-    return Boundary.of(record.ingredients["config"]["data"])
+def true_boundary(config: CellConfig) -> Boundary:
+    """Return the boundary of the data that a cell was trained on."""
+    return Boundary.of(config.data.model_dump())
 
 
-def median_replicate(record: Record) -> int:
-    """Return the replicate with the median final validation loss, a typical one; diverged ones come last."""
-    loss = record.history.validation_loss[:, -1]
-    alive = max(1, int(np.isfinite(loss).sum()))
-    return int(np.argsort(loss, kind="stable")[(alive - 1) // 2])  # NaN comes last
+def median_replicate(cell: Record | Trained) -> int:
+    """Return the row of the replicate with the median true error, a typical one.
+
+    Those that diverged come last, and before them those whose true error is not known.
+    """
+    order = np.lexsort((cell.true_error, cell.history.diverged_at >= 0))  # NaN comes last
+    known = max(1, int(np.isfinite(cell.true_error).sum()))
+    return int(order[(known - 1) // 2])
 
 
-def draw_boundary(axes: Axes, record: Record, replicate: int) -> Any:
+def draw_boundary(axes: Axes, cell: Record | Trained, row: int) -> Any:
     """Draw filled probability contours, the 0.5 contour and the true circle; return the filled contours."""
-    boundary = true_boundary(record)
+    boundary = true_boundary(cell.config)
     ticks = np.linspace(boundary.low, boundary.high, GRID_POINTS)
     x, y = np.meshgrid(ticks, ticks)
-    model, parameters = record.config.model, record.parameters[replicate : replicate + 1]
+    model, parameters = cell.config.model, cell.parameters[row : row + 1]
     network = Network(Layout.of(model.hidden_layer_sizes), parameters, model.activation)
     p = network.probabilities(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     filled = None
@@ -69,14 +74,14 @@ def _draw_record(record: Record, path: Path) -> None:
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    replicate = median_replicate(record)
-    filled = draw_boundary(axes, record, replicate)
+    row = median_replicate(record)
+    filled = draw_boundary(axes, record, row)
     if filled is not None:
         figure.colorbar(filled, ax=axes, label="p(y = 1 | x)")
-    accuracy = record.summary.validation_accuracy[replicate]
+    error = record.true_error[row]
     axes.set_title(
-        f"replicate {replicate}, the median by validation loss"
-        + ("" if accuracy is None else f"; accuracy {accuracy:.4f}"),
+        f"replicate {record.config.training.numbers[row]}, the median by true error"
+        + (f": {error:.3g}" if np.isfinite(error) else ""),
         fontsize=10,
     )
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from circlemlp.core.data import Dataset
+from circlemlp.core.data import sample_dataset
 from circlemlp.report.boundary import LEARNED, TRUE, draw_boundary, median_replicate, true_boundary
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Picture
 from circlemlp.report.regimes import diverged
 from circlemlp.report.rulers import best_line_error, constant_error
+from circlemlp.report.tables import rows_of
 
 POINTS_SHOWN = 250
 MOST_PANELS, MOST_IN_LEGEND, MOST_ANNOTATED, MOST_REPLICATES = 12, 12, 12, 100
@@ -43,12 +44,12 @@ RANGE = ("pi", 100)  # a band from the lowest to the highest replicate
 
 
 def draw_all(
-    folder: Path, comparison: Comparison, replicates: pd.DataFrame, curves: pd.DataFrame, dataset: Dataset
+    folder: Path, comparison: Comparison, replicates: pd.DataFrame, curves: pd.DataFrame
 ) -> dict[str, Picture]:
     """Write every figure into a folder, and return them by their names."""
     figures: dict[str, tuple[Callable[[], Figure], str]] = {
         "boundaries": (
-            lambda: boundaries(comparison, dataset),
+            lambda: boundaries(comparison),
             "Decision boundaries of each architecture at its best learning rate",
         ),
         "learning_rates": (
@@ -68,8 +69,8 @@ def draw_all(
     return {name: Picture(f"{name}.svg", caption) for name, (_, caption) in figures.items()}
 
 
-def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
-    """Draw probability contours and validation points, each of the replicate with the median validation loss."""
+def boundaries(comparison: Comparison) -> Figure:
+    """Draw probability contours and validation points, each of the judged replicate with the median true error."""
     n = min(len(comparison.best), MOST_PANELS)
     columns = min(n, 2)
     rows = -(-n // columns)
@@ -77,16 +78,19 @@ def boundaries(comparison: Comparison, dataset: Dataset) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     filled = None
     for axes, best in zip(panels, comparison.best[:n], strict=False):
-        record = best.cell.record
-        replicate = median_replicate(record)
-        filled = draw_boundary(axes, record, replicate) or filled
-        own = dataset.of_replicates(range(replicate, replicate + 1))
+        cell = best.judged.trained
+        row = median_replicate(cell)
+        number = int(cell.replicates[row])
+        filled = draw_boundary(axes, cell, row) or filled
+        own = sample_dataset(cell.config.data.model_dump(), 1, number)
         x, y = own.x_validation[0, :POINTS_SHOWN], own.y_validation[0, :POINTS_SHOWN]
         for label, color in ((0, "#9f1d20"), (1, "#174a7c")):
             axes.scatter(*x[y == label].T, s=8, color=color, linewidth=0)
-        error = best.cell.true_errors[replicate]
-        shown = f"true error {error:.3g}" if record.history.diverged_at[replicate] < 0 else "diverged"
-        axes.set_title(f"{best.cell.architecture}, learning rate {best.cell.learning_rate:g}: {shown}")
+        error = best.judged.true_errors[row]
+        shown = f"true error {error:.3g}" if cell.history.diverged_at[row] < 0 else "diverged"
+        axes.set_title(
+            f"{best.cell.architecture}, learning rate {best.cell.learning_rate:g}\nreplicate {number}: {shown}"
+        )
         axes.grid(False)
     for axes in panels[n:]:
         axes.set_axis_off()
@@ -104,7 +108,7 @@ def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
     """Draw the true error of every replicate against the learning rate, and medians, a colour for each architecture."""
     figure = Figure(figsize=(8.6, 4.6), layout="constrained")
     axes = figure.subplots()
-    boundary = true_boundary(comparison.cells[0].record)
+    boundary = true_boundary(comparison.cells[0].trained.config)
     known = replicates[replicates["true_error"] > 0]
     if known.empty:
         axes.set_title("no true error is known")
@@ -114,7 +118,7 @@ def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
     for place, name in enumerate(names):
         own = known[known["architecture"] == name]
         aside = 1.2 ** ((place + 0.5) / len(names) - 0.5)  # so that architectures do not hide each other
-        some = own[own["replicate"] < MOST_REPLICATES]
+        some = own.groupby("learning_rate").head(MOST_REPLICATES)
         axes.scatter(
             some["learning_rate"] * aside, some["true_error"], s=9, color=colors[name], alpha=0.45, linewidth=0
         )
@@ -150,8 +154,8 @@ def heatmap(comparison: Comparison) -> Figure:
             {
                 "architecture": cell.architecture,
                 "learning rate": cell.learning_rate,
-                "true error": np.nan if diverged(cell.record) else cell.error.estimate,
-                "validation loss": np.nan if diverged(cell.record) else cell.loss.estimate,
+                "true error": np.nan if diverged(cell.trained) else cell.error.estimate,
+                "validation loss": np.nan if diverged(cell.trained) else cell.loss.estimate,
             }
             for cell in comparison.cells
         ]
@@ -206,16 +210,15 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(4.5 * columns, 2.9 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     long = curves.melt(
-        id_vars=["identity", "replicate", "epoch"],
+        id_vars=["architecture", "learning_rate", "replicate", "epoch"],
         value_vars=["training_loss", "validation_loss"],
         var_name="split",
         value_name="loss",
     ).dropna()
     long["split"] = long["split"].str.replace("_loss", "")
     for axes, best in zip(panels, comparison.best[:n], strict=False):
-        own = long[long["identity"] == best.cell.record.identity[:12]]
         sns.lineplot(
-            own,
+            rows_of(best.judged, long),
             x="epoch",
             y="loss",
             hue="split",

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from circlemlp.store.records import Record
+from circlemlp.store.trained import Trained
 
 Floats = NDArray[np.float64]
 
@@ -19,47 +19,47 @@ GOAL = 0.99
 """The validation accuracy that counts as reached."""
 
 
-def tenth(record: Record, *, before: bool = False) -> Floats:
+def tenth(cell: Trained, *, before: bool = False) -> Floats:
     """Return each replicate's median validation loss in the last tenth of the epochs, or the tenth ``before`` it.
 
     NaN where a replicate diverged.
     """
-    losses = record.history.validation_loss
-    length = max(1, record.config.training.epochs // 10)
+    losses = cell.history.validation_loss
+    length = max(1, cell.config.training.epochs // 10)
     last = losses.shape[1] - length * before
     medians = np.full(len(losses), np.nan)
-    finished = record.history.diverged_at < 0
+    finished = cell.history.diverged_at < 0
     medians[finished] = np.median(losses[finished, last - length : last], axis=1)
     return medians
 
 
-def still_improving(record: Record) -> bool:
+def still_improving(cell: Trained) -> bool:
     """Say whether the median replicate's validation loss falls by more than 2 % from one tenth to the last."""
-    finished = record.history.diverged_at < 0
-    last, before = tenth(record)[finished], tenth(record, before=True)[finished]
+    finished = cell.history.diverged_at < 0
+    last, before = tenth(cell)[finished], tenth(cell, before=True)[finished]
     return bool(len(last)) and float(np.median(last - IMPROVING * before)) < 0
 
 
-def late_spikes(record: Record) -> NDArray[np.bool_]:
+def late_spikes(cell: Trained) -> NDArray[np.bool_]:
     """Say which replicates end more than half above the median of their last tenth."""
-    spikes: NDArray[np.bool_] = record.history.validation_loss[:, -1] > SPIKE * tenth(record)
+    spikes: NDArray[np.bool_] = cell.history.validation_loss[:, -1] > SPIKE * tenth(cell)
     return spikes
 
 
-def epochs_to_goal(record: Record) -> float:
+def epochs_to_goal(cell: Trained) -> float:
     """Return the median number of epochs until 99 % validation accuracy; who never gets there takes infinitely many."""
-    reached = record.history.validation_accuracy >= GOAL
+    reached = cell.history.validation_accuracy >= GOAL
     return float(np.median(np.where(reached.any(axis=1), reached.argmax(axis=1), math.inf)))
 
 
-def diverged(record: Record) -> bool:
+def diverged(cell: Trained) -> bool:
     """Say whether more than a quarter of the replicates diverged."""
-    return 4 * int((record.history.diverged_at >= 0).sum()) > len(record.history.diverged_at)
+    return 4 * int((cell.history.diverged_at >= 0).sum()) > len(cell.history.diverged_at)
 
 
-def too_slow(record: Record, *, higher_is_better: bool) -> bool:
+def too_slow(cell: Trained, *, higher_is_better: bool) -> bool:
     """Say whether a cell still improves while a higher learning rate, given the same epochs, ended better."""
-    return higher_is_better and still_improving(record)
+    return higher_is_better and still_improving(cell)
 
 
 def collapsed(true_errors: Floats, line: float) -> bool:
@@ -68,17 +68,17 @@ def collapsed(true_errors: Floats, line: float) -> bool:
     return bool(len(known)) and float(np.median(known)) >= line
 
 
-def unstable(record: Record, true_errors: Floats, bad_run_error: float) -> bool:
+def unstable(cell: Trained, true_errors: Floats, bad_run_error: float) -> bool:
     """Say whether at least one replicate in ten is a bad run or ends in a spike."""
-    return bool(((true_errors > bad_run_error) | late_spikes(record)).mean() >= UNSTABLE)
+    return bool(((true_errors > bad_run_error) | late_spikes(cell)).mean() >= UNSTABLE)
 
 
-def regime(record: Record, true_errors: Floats, *, higher_is_better: bool, line: float, bad_run_error: float) -> str:
+def regime(cell: Trained, true_errors: Floats, *, higher_is_better: bool, line: float, bad_run_error: float) -> str:
     """Return the first that holds: diverged, too slow, collapsed, unstable, good.
 
     Parameters
     ----------
-    record : Record
+    cell : Trained
     true_errors : ndarray of shape (replicates,)
     higher_is_better : bool
         Whether a higher learning rate of the same architecture has a validation loss that is lower, and not
@@ -87,10 +87,10 @@ def regime(record: Record, true_errors: Floats, *, higher_is_better: bool, line:
         The true error of the best straight line.
     bad_run_error : float
     """
-    if diverged(record):
+    if diverged(cell):
         return "diverged"
-    if too_slow(record, higher_is_better=higher_is_better):
+    if too_slow(cell, higher_is_better=higher_is_better):
         return "too slow"
     if collapsed(true_errors, line):
         return "collapsed"
-    return "unstable" if unstable(record, true_errors, bad_run_error) else "good"
+    return "unstable" if unstable(cell, true_errors, bad_run_error) else "good"

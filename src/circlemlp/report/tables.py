@@ -10,8 +10,10 @@ import pandas as pd
 from circlemlp import wording
 from circlemlp.errors import UserError
 from circlemlp.report import regimes, words
-from circlemlp.report.comparison import BestRate, CellResult, Comparison, Difference
+from circlemlp.report.cell_results import CellResult, numbered
+from circlemlp.report.comparison import Comparison, Difference
 from circlemlp.report.document import Block, Code, Table
+from circlemlp.report.selection import BestRate
 from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
 
 MOST_PAIRS = 45
@@ -21,7 +23,7 @@ MOST_PAIRS = 45
 def best_table(best: Sequence[BestRate]) -> Table:
     """Return a line for each architecture."""
     rows = [
-        [one.cell.architecture, str(one.cell.record.summary.n_parameters), *_best_cells(one)] for one in _ranked(best)
+        [one.cell.architecture, str(one.cell.trained.summary.n_parameters), *_best_cells(one)] for one in _ranked(best)
     ]
     head = ["architecture", "parameters", "best learning rate", "true error", "median", "worst", "bad runs"]
     return Table([*head, "validation accuracy", "validation loss", "epochs to 99%"], rows)
@@ -32,10 +34,12 @@ def _ranked(best: Sequence[BestRate]) -> list[BestRate]:
 
 
 def _best_cells(one: BestRate) -> list[str]:
-    if not one.exists:
+    if one.lacks == "rate":
         return ["none: too many replicates diverged at every rate", *[""] * 7]
     judged = one.judged
     rate = f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else "")
+    if one.lacks:
+        return [rate, "not confirmed", *[""] * 6]
     errors = ["", ""] if judged.unknown else [f"{np.median(judged.true_errors):.3g}", f"{judged.true_errors.max():.3g}"]
     scores = [words.score(judged, name) for name in ("error", "accuracy", "loss")]
     return [rate, scores[0], *errors, words.bad_runs(judged), *scores[1:], words.epochs_to_goal(one)]
@@ -45,7 +49,7 @@ def choice_table(comparison: Comparison) -> Table:
     """Return a line for each architecture with the doubts about its best learning rate."""
     rows = []
     for one, doubt in zip(comparison.best, comparison.doubts, strict=True):
-        if not one.exists:
+        if one.lacks == "rate":
             continue
         tied = "too few replicates to tell" if doubt.not_separated is None else _rates(doubt.not_separated) or "none"
         chosen = sorted(doubt.frequencies.items(), key=lambda item: -item[1])
@@ -78,7 +82,7 @@ def cells_table(cells: Sequence[CellResult]) -> Table:
 
 
 def _rank(cell: CellResult) -> tuple[bool, bool, float]:
-    return regimes.diverged(cell.record), cell.unknown > 0, cell.error.estimate
+    return regimes.diverged(cell.trained), cell.unknown > 0, cell.error.estimate
 
 
 def differences(comparison: Comparison) -> list[Block]:
@@ -116,23 +120,34 @@ def _difference_row(one: Difference, practically_equal: float) -> list[str]:
     return [names, words.interval(one.ratio), wins, words.verdict(one, practically_equal)]
 
 
-def by_cell(comparison: Comparison, name: str, values: Sequence[str]) -> Table:
-    """Return a line for each cell with a value that is shown as code."""
+def records_table(records: Sequence[Record], commands: Sequence[str]) -> Table:
+    """Return a line for each record, with the command that trains it."""
     rows = [
-        [cell.architecture, f"{cell.learning_rate:g}", Code(value)]
-        for cell, value in zip(comparison.cells, values, strict=True)
+        [
+            wording.architecture(record.config.model),
+            f"{record.config.optimizer.learning_rate:g}",
+            _numbers(record),
+            Code(record.identity[:12]),
+            Code(command),
+        ]
+        for record, command in zip(records, commands, strict=True)
     ]
-    return Table(["architecture", "learning rate", name], rows)
+    return Table(["architecture", "learning rate", "replicates", "record", "command"], rows)
 
 
-def facts(record: Record) -> Table:
-    """Name what the identities of all cells share."""
-    config, numerics = record.config, record.numerics
+def _numbers(record: Record) -> str:
+    return numbered(np.array(record.config.training.numbers)).partition(" ")[2]
+
+
+def facts(records: Sequence[Record]) -> Table:
+    """Name what the identities of all records share, and the points that they do not."""
+    config, numerics = records[0].config, records[0].numerics
     blas = ", ".join(f"{pool.internal_api} {pool.version} {pool.architecture}" for pool in numerics.blas)
     environment = f"{numerics.mode}: NumPy {numerics.numpy}, {', '.join(numerics.simd[-1:]) or 'no SIMD'}"
+    ranges = {record.ingredients["data"]: f" of replicates {_numbers(record)}" for record in reversed(records)}
     rows = [
-        ["data", Code(record.ingredients["data"])],
-        ["code of the core", Code(record.ingredients["code"])],
+        *([f"data{whose * (len(ranges) > 1)}", Code(digest)] for digest, whose in reversed(ranges.items())),
+        ["code of the core", Code(records[0].ingredients["code"])],
         ["numeric environment", f"{environment}, BLAS {blas or 'of the system'}, one thread"],
         ["optimizer", wording.optimizer(config)],
         ["seeds", f"data {config.data.seed}, training {config.training.seed}"],
@@ -162,26 +177,37 @@ def metrics(comparison: Comparison) -> dict[str, Any]:
 def best_cell(comparison: Comparison, curves: pd.DataFrame) -> str:
     """Return, as CSV, the mean curves of the architecture with the lowest true error: what ``dvc plots`` overlays."""
     lowest, *_ = _ranked(comparison.best)
-    own = curves[curves["identity"] == lowest.cell.record.identity[:12]]
+    own = rows_of(lowest.judged, curves)
     means: str = own.groupby("epoch")[["training_loss", "validation_loss"]].mean().to_csv(lineterminator="\n")
     return means
 
 
-def timing(comparison: Comparison, store: Store) -> list[Block]:
+def rows_of(cell: CellResult, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a tidy table that are about the replicates of a cell."""
+    own = (table["architecture"] == cell.architecture) & (table["learning_rate"] == cell.learning_rate)
+    return table[own & table["replicate"].isin(cell.trained.replicates)]
+
+
+def timing(records: Sequence[Record], store: Store) -> list[Block]:
     """Return the training times: facts of one execution, not of the result."""
     rows, wall, cpu = [], 0.0, 0.0
-    for cell in comparison.cells:
+    for record in records:
         try:
-            told = store.load(cell.record.identity).volatile
+            told = store.load(record.identity).volatile
         except (KeyError, DamagedRecord, UserError):
             told = Volatile()
-        row = [cell.architecture, f"{cell.learning_rate:g}"]
+        training = record.config.training
+        row = [
+            wording.architecture(record.config.model),
+            f"{record.config.optimizer.learning_rate:g}",
+            _numbers(record),
+        ]
         if told.wall_seconds is None or told.cpu_seconds is None:
             rows.append([*row, "not known here", "", "", ""])
             continue
         wall, cpu = wall + told.wall_seconds, cpu + told.cpu_seconds
-        epochs = cell.record.config.training.epochs * cell.replicates
-        seconds = f"{told.wall_seconds:.1f}", f"{told.cpu_seconds:.1f}", f"{1000 * told.wall_seconds / epochs:.3f}"
+        per_epoch = 1000 * told.wall_seconds / (training.epochs * training.replicates)
+        seconds = f"{told.wall_seconds:.1f}", f"{told.cpu_seconds:.1f}", f"{per_epoch:.3f}"
         rows.append([*row, *seconds, f"{told.started_at} on {told.host}"])
-    head = ["architecture", "learning rate", "wall s", "CPU s", "ms per epoch and replicate", "trained"]
+    head = ["architecture", "learning rate", "replicates", "wall s", "CPU s", "ms per epoch and replicate", "trained"]
     return [f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time.", Table(head, rows)]

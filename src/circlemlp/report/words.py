@@ -9,14 +9,27 @@ import numpy as np
 from circlemlp import wording
 from circlemlp.report import regimes, statistics
 from circlemlp.report.boundary import true_boundary
-from circlemlp.report.comparison import MOST_COMPARED, BestRate, CellResult, Comparison, Difference, grid
+from circlemlp.report.cell_results import CellResult, grid, numbered
+from circlemlp.report.comparison import MOST_COMPARED, Comparison, Difference
 from circlemlp.report.rulers import best_line_error, constant_error
+from circlemlp.report.selection import BestRate
 from circlemlp.report.statistics import FEWEST, FEWEST_PAIRED, Interval
 
 THRESHOLD = 0.95
 """The accuracy that the first version of this experiment claimed for every model without looking."""
 MOST_NAMED = 6
 """Names in a sentence."""
+LACKS = {
+    "rate": (
+        "diverged at every rate",
+        "has no best learning rate: more than a quarter of the replicates diverged at every one",
+    ),
+    "confirmation": (
+        "is not confirmed",
+        "has no new replicates at its best learning rate, so nothing is claimed of it",
+    ),
+}
+"""Why nothing is claimed of an architecture, in short and as the end of a sentence."""
 MOST_ASKED = 10_000
 """Replicates of a cell: the configuration allows no more."""
 
@@ -40,7 +53,8 @@ def explained(comparison: Comparison) -> str:
     if reason:
         return f"How much of the true error learning rate and architecture each explain cannot be said: {reason}."
     part = {name: f"{share:.0%}" for name, share in statistics.shares(values).items()}
-    where = "over the grid" if len(rates) == total else f"over the {len(rates)} of {total} rates without a hole"
+    grid_of = "the tuning grid" if comparison.confirmation else "the grid"
+    where = f"over {grid_of}" + (f", {len(rates)} of its {total} rates, without holes" if len(rates) < total else "")
     rest = (
         f"their interaction {part['interaction']}, and {part['replicates']} is left to replicates"
         if values.shape[2] > 1
@@ -85,12 +99,18 @@ def compared(comparison: Comparison) -> str:
 
 def _chosen(comparison: Comparison) -> str:
     rates = {cell.learning_rate for cell in comparison.cells}
-    return "Each at its own learning rate," if len(rates) > 1 else f"At learning rate {min(rates):g},"
+    new = f" and on {count(_judging(comparison), 'new replicate')}" if comparison.confirmation else ""
+    return f"{'Each at its own learning rate' if len(rates) > 1 else f'At learning rate {min(rates):g}'}{new},"
+
+
+def _judging(comparison: Comparison) -> int:
+    """Return how many replicates judge."""
+    return (comparison.confirmation or comparison.cells)[0].replicates
 
 
 def nothing_claimed(comparison: Comparison) -> str | None:
     """Say why no difference between architectures is claimed, if none is."""
-    n = max(one.judged.replicates for one in comparison.best)
+    n = _judging(comparison)
     if n == 1:
         return "one replicate of each cell does not tell chance from a difference, so none is claimed"
     if n < FEWEST_PAIRED:
@@ -106,14 +126,21 @@ def nothing_claimed(comparison: Comparison) -> str | None:
 def limits(comparison: Comparison) -> str:
     """Say what limits the answers: epochs, the grid, the data, and that choice and judgement share replicates."""
     cells = comparison.cells
-    falling = sum(regimes.still_improving(cell.record) for cell in cells)
-    epochs = cells[0].record.config.training.epochs
+    falling = sum(regimes.still_improving(cell.trained) for cell in cells)
+    epochs = cells[0].trained.config.training.epochs
     improve = "improves" if falling == 1 else "improve"
-    parts = [f"{falling} of {count(len(cells), 'cell')} still {improve} after {count(epochs, 'epoch')}"]
+    best = [one.judged for one in comparison.best if one.exists]
+    of_these = ""
+    if best and len(cells) > len(best):
+        at_best = sum(regimes.still_improving(cell.trained) for cell in best)
+        of_these = f", at the best learning rates {at_best} of {len(best)}"
+    parts = [f"{falling} of {count(len(cells), 'cell')} still {improve} after {count(epochs, 'epoch')}{of_these}"]
     if edges := [one.cell.architecture for one in comparison.best if one.edge]:
         parts.append(f"the best learning rate of {some(edges)} is at an edge of the grid")
-    if cells[0].record.config.data.draws == "shared" or cells[0].replicates == 1:
-        parts.append("all networks were trained on one draw of the data")
+    shared = cells[0].trained.config.data.draws == "shared"
+    if shared or _judging(comparison) == 1:
+        judged = " that are judged" * (not shared and bool(comparison.confirmation))
+        parts.append(f"all networks{judged} were trained on one draw of the data")
     if _shares_replicates(comparison):
         parts.append("the replicates that chose the learning rates also judge them")
     *before, last = parts
@@ -122,37 +149,61 @@ def limits(comparison: Comparison) -> str:
 
 def _shares_replicates(comparison: Comparison) -> bool:
     """Whether the replicates that are judged had a learning rate to choose."""
-    return not comparison.confirmed and len(comparison.cells) > len(comparison.best)
+    return not comparison.confirmation and _had_a_choice(comparison)
+
+
+def _had_a_choice(comparison: Comparison) -> bool:
+    return len(comparison.cells) > len(comparison.best)
 
 
 def population(comparison: Comparison) -> str:
-    """Say what the intervals speak about."""
-    n = max(one.judged.replicates for one in comparison.best)
-    config = comparison.cells[0].record.config
+    """Say which replicates judge, and what the intervals speak about."""
+    config = comparison.cells[0].trained.config
     varied = ["initialisation"] + ["shuffling"] * (config.training.batch_size is not None)
-    if config.data.draws == "fresh":
+    fresh = config.data.draws == "fresh"
+    if fresh:
         varied = ["points", *varied]
         shared = "replicates of the same number have the same points in all cells"
         population = "fresh draws of the data with fresh initialisations"
     else:
         shared, population = "all share one draw of the data", "these points, and not about other points"
     text = (
+        f"{stages(comparison)} "
         f"Replicates differ in {', '.join(varied[:-1])}{' and ' * (len(varied) > 1)}{varied[-1]}; {shared}. "
         f"So intervals and verdicts speak about networks that this recipe gives on {population}."
     )
-    if n < FEWEST:
+    if _judging(comparison) < FEWEST:
         text += f" There are no intervals: they take at least {FEWEST} replicates."
-    if _shares_replicates(comparison):
-        text += (
-            " The replicates that chose the learning rates are also judged at them, so the errors there are a little "
-            "optimistic, and claims can be wrong more often than the intervals say."
-        )
     return text
+
+
+def stages(comparison: Comparison) -> str:
+    """Say which replicates chose the learning rates, and which judge."""
+    chose = sentence(numbered(comparison.cells[0].trained.replicates))
+    verb = "s" if comparison.cells[0].replicates == 1 else ""
+    if comparison.confirmation:
+        judging = numbered(comparison.confirmation[0].trained.replicates)
+        points = "new" if comparison.cells[0].trained.config.data.draws == "fresh" else "the same"
+        judges = "judges" if _judging(comparison) == 1 else "judge"
+        if not _had_a_choice(comparison):
+            return f"{sentence(judging)}, on {points} points, {judges}: there was no learning rate to choose."
+        return f"{chose} chose the learning rates; {judging}, on {points} points, {judges} them."
+    if not _had_a_choice(comparison):
+        return f"{chose} judge{verb} each architecture at its one learning rate."
+    return (
+        f"{chose} chose the learning rates and also judge{verb} them, so the errors there are a little optimistic, "
+        "and claims can be wrong more often than the intervals say."
+    )
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def what_was_run(comparison: Comparison) -> tuple[str, str]:
     """Say what the experiment was, and on what data."""
-    config = comparison.cells[0].record.config
+    config = comparison.cells[0].trained.config
     training, data = config.training, config.data
     rates = sorted({cell.learning_rate for cell in comparison.cells})
     batches = "the full batch" if training.batch_size is None else f"mini-batches of {training.batch_size}"
@@ -160,12 +211,12 @@ def what_was_run(comparison: Comparison) -> tuple[str, str]:
     holes = f" ({missing} of {len(rates) * len(comparison.best)} cells of the grid are missing)" if missing else ""
     shown = ", ".join(f"{rate:g}" for rate in rates) if len(rates) <= 30 else f"{rates[0]:g} to {rates[-1]:g}"
     up_to = "up to " if config.early_stopping.patience is not None else ""
-    constant = constant_error(true_boundary(comparison.cells[0].record))
+    constant = constant_error(true_boundary(config))
     drawn = "drawn anew for each replicate" if data.draws == "fresh" else "the same for all replicates"
     return (
         f"{count(len(comparison.best), 'architecture')}, {count(len(rates), 'learning rate')} "
-        f"({shown}), {count(training.replicates, 'replicate')} of each cell{holes}: "
-        f"{count(sum(cell.replicates for cell in comparison.cells), 'network')}. "
+        f"({shown}), {count(comparison.cells[0].replicates, 'replicate')} of each cell{holes}: "
+        f"{count(networks(comparison.cells), 'network')}.{_confirmed(comparison)} "
         f"Each was trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
         f"{count(training.epochs, 'epoch')} in {training.dtype}.{_departures(comparison)}",
         f"Data: {wording.shape(data)}, {data.n_train} training and {data.n_validation} validation points, "
@@ -174,14 +225,30 @@ def what_was_run(comparison: Comparison) -> tuple[str, str]:
     )
 
 
+def _confirmed(comparison: Comparison) -> str:
+    cells = comparison.confirmation
+    if not cells:
+        return ""
+    return (
+        f" Then {count(cells[0].replicates, 'new replicate')} of {count(len(cells), 'chosen cell')}: "
+        f"{count(networks(cells), 'network')}."
+    )
+
+
+def networks(cells: Sequence[CellResult]) -> int:
+    """Return how many networks cells have."""
+    return sum(cell.replicates for cell in cells)
+
+
 def _departures(comparison: Comparison) -> str:
     """Say what differs from a constant learning rate and the last epoch's parameters."""
-    config = comparison.cells[0].record.config
+    config = comparison.cells[0].trained.config
     text = ""
     if schedule := wording.schedule(config):
         text += f" Schedule: {schedule}."
     if rule := wording.early_stopping(config):
-        stopped = [epoch for cell in comparison.cells for epoch in cell.record.summary.stopped_at]
+        cells = [*comparison.cells, *comparison.confirmation]
+        stopped = [epoch for cell in cells for epoch in cell.trained.summary.stopped_at]
         text += (
             f" Early stopping: after {rule} a replicate stops and restores its best parameters, chosen on the "
             f"validation points; {sum(epoch is not None for epoch in stopped)} of {len(stopped)} did."
@@ -193,26 +260,24 @@ def findings(comparison: Comparison) -> Iterator[str]:
     """Yield what else the numbers support, a sentence or two at a time."""
     yield above_threshold(comparison)
     for one in comparison.best:
-        if not one.exists:
-            yield (
-                f"{one.cell.architecture} has no best learning rate: more than a quarter of the replicates diverged at "
-                "every one."
-            )
+        if one.lacks:
+            yield f"{one.cell.architecture} {LACKS[one.lacks][1]}."
         if one.edge:
             yield (
                 f"The best learning rate of {one.cell.architecture}, {one.cell.learning_rate:g}, is the {one.edge} of "
                 "the grid: a better one may lie beyond it, so nothing is claimed from this architecture's rank."
             )
-    cells = comparison.cells
-    diverged, total = sum(cell.diverged for cell in cells), sum(cell.replicates for cell in cells)
-    yield f"{diverged or 'None'} of {count(total, 'network')} diverged."
-    if unknown := sum(cell.unknown for cell in cells):
+    yield diverged(comparison)
+    if unknown := sum(cell.unknown for cell in (*comparison.cells, *comparison.confirmation)):
         yield f"The true error of {count(unknown, 'network')} could not be computed; cells with one are not compared."
+    cells, where = comparison.cells, " of the grid" if comparison.confirmation else ""
     regimes_found = Counter(cell.regime for cell in cells)
     yield (
-        f"Of {count(len(cells), 'cell')}: " + ", ".join(f"{n} {name}" for name, n in regimes_found.most_common()) + "."
+        f"Of {count(len(cells), 'cell')}{where}: "
+        + ", ".join(f"{n} {name}" for name, n in regimes_found.most_common())
+        + "."
     )
-    constant = constant_error(true_boundary(cells[0].record))
+    constant = constant_error(true_boundary(cells[0].trained.config))
     if stuck := [cell for cell in cells if np.median(cell.true_errors) >= constant - 1e-12]:
         yield (
             f"The median network does no better than always giving one answer, which has true error {constant:.4g}: "
@@ -221,9 +286,19 @@ def findings(comparison: Comparison) -> Iterator[str]:
     yield judged_again(comparison)
 
 
+def diverged(comparison: Comparison) -> str:
+    """Say how many networks diverged."""
+
+    def part(cells: Sequence[CellResult]) -> str:
+        return f"{sum(cell.diverged for cell in cells) or 'none'} of {count(networks(cells), 'network')}"
+
+    confirmed = f" in tuning, {part(comparison.confirmation)} in confirmation" if comparison.confirmation else ""
+    return f"{sentence(part(comparison.cells))} diverged{confirmed}."
+
+
 def above_threshold(comparison: Comparison) -> str:
     """Say which architectures have a true accuracy above 95 % in every network that is judged."""
-    best, noise = comparison.best, comparison.cells[0].record.config.data.label_noise
+    best, noise = comparison.best, comparison.cells[0].trained.config.data.label_noise
     above = [
         one.exists and 1 - float(one.judged.true_errors.max()) > THRESHOLD for one in best
     ]  # what is not known is not above
@@ -232,17 +307,22 @@ def above_threshold(comparison: Comparison) -> str:
         if noise
         else ""
     )
+    every = (
+        f"in every one of {count(_judging(comparison), 'new replicate')}"
+        if comparison.confirmation
+        else ("in every replicate")
+    )
     if all(above):
         lowest = min(1 - float(one.judged.true_errors.max()) for one in best)
         return (
-            f"Every architecture exceeds {THRESHOLD:.0%} true accuracy at its best learning rate, in every replicate "
+            f"Every architecture exceeds {THRESHOLD:.0%} true accuracy at its best learning rate, {every} "
             f"(the lowest: {lowest:.4f}).{possible}"
         )
     not_above = [one.cell.architecture for one, passed in zip(best, above, strict=True) if not passed]
     exceed = "exceeds" if sum(above) == 1 else "exceed"
     return (
-        f"{sum(above)} of {count(len(best), 'architecture')} {exceed} {THRESHOLD:.0%} true accuracy, in every "
-        f"replicate, at the best learning rate; not: {some(not_above)}.{possible}"
+        f"{sum(above)} of {count(len(best), 'architecture')} {exceed} {THRESHOLD:.0%} true accuracy, {every}, at the "
+        f"best learning rate; not: {some(not_above)}.{possible}"
     )
 
 
@@ -252,7 +332,8 @@ def judged_again(comparison: Comparison) -> str:
         "Chosen and judged by the median validation loss of the last tenth of the epochs, and not by the last network"
     )
     rates = [
-        f"{now.cell.architecture} has {then.cell.learning_rate:g} for its best rate instead of "
+        f"{now.cell.architecture} has {then.cell.learning_rate:g}"
+        f"{', which is not confirmed,' * (then.lacks == 'confirmation')} for its best rate instead of "
         f"{now.cell.learning_rate:g}"
         for now, then in zip(comparison.last.best, comparison.typical.best, strict=True)
         if now.exists and now.cell is not then.cell
@@ -278,10 +359,8 @@ def decided(one: Difference, judged: str = "error") -> str:
 def verdict(one: Difference, practically_equal: float) -> str:
     """Return a verdict as a table has it."""
     if one.verdict == "none":
-        always = [best.cell.architecture for best in (one.first, one.second) if not best.exists]
-        if always:
-            return f"not comparable: {' and '.join(always)} diverged at every rate"
-        return "not comparable: not every true error is known"
+        reasons = [f"{best.cell.architecture} {LACKS[best.lacks][0]}" for best in (one.first, one.second) if best.lacks]
+        return f"not comparable: {'; '.join(reasons)}" if reasons else "not comparable: not every true error is known"
     if one.verdict == "open":
         needed = f"about {one.to_decide}" if (one.to_decide or 0) <= MOST_ASKED else f"more than {MOST_ASKED}"
         return f"not decided; {needed} replicates would"
@@ -293,7 +372,7 @@ def verdict(one: Difference, practically_equal: float) -> str:
 
 def rules(comparison: Comparison) -> str:
     """Say what the names of the regimes mean."""
-    line = best_line_error(true_boundary(comparison.cells[0].record))
+    line = best_line_error(true_boundary(comparison.cells[0].trained.config))
     equal = comparison.settings.practically_equal
     return (
         "Regimes, the first that holds: diverged, more than a quarter of the replicates did; too slow, the median "
@@ -321,7 +400,7 @@ def interval(value: Interval, digits: str = ".3g") -> str:
 
 def score(cell: CellResult, name: str) -> str:
     """Return a cell's true error, accuracy or loss in words."""
-    if regimes.diverged(cell.record):
+    if regimes.diverged(cell.trained):
         return "diverged"
     if name == "error" and cell.unknown:
         return f"not known of {cell.unknown}"
@@ -330,7 +409,7 @@ def score(cell: CellResult, name: str) -> str:
 
 def epochs_to_goal(one: BestRate) -> str:
     """Return the cost of an architecture in words."""
-    epochs = regimes.epochs_to_goal(one.judged.record)
+    epochs = regimes.epochs_to_goal(one.judged.trained)
     return f"{epochs:g}" if math.isfinite(epochs) else "never"
 
 
