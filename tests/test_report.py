@@ -63,7 +63,7 @@ def test_it_says_what_was_run_and_what_came_out(tmp_path):
     assert "Always giving the more frequent answer has true accuracy 0.7854." in text
     assert "Of replicates 0 to 2, each panel shows the one with the median true error." in text
     assert "the points are the first 100 of the validation points that it had" in text
-    assert "The best learning rate of 2-4-1, 0.1, is the highest of the grid: a better one may lie beyond it" in text
+    assert "The best learning rate is at an edge of the grid: 2-4-1 (0.1, the highest). A better one may lie" in text
     assert "1 of 15 networks diverged." in text
     assert "| 2-6-3-1 | 0.03 | 0.025 | 0.9700 | 0.25 | 0 of 3 | 0 of 3 | good |" in text
     assert "| 2-6-3-1 | 0.1 | diverged | diverged | diverged | 1 of 3 | 1 of 3 | diverged |" in text
@@ -121,7 +121,7 @@ def test_a_cell_whose_replicates_all_diverged_still_has_a_report(tmp_path):
     text = report(tmp_path, [made_up((4,), 0.1, [None, None])])
     assert "| 2-4-1 | 0.1 | diverged | diverged | diverged | 2 of 2 | 2 of 2 | diverged |" in text
     assert "2 of 2 networks diverged." in text
-    assert "2-4-1 has no best learning rate: more than a quarter of the replicates diverged at every one." in text
+    assert "2-4-1: no best learning rate, because at every one more than a quarter of the replicates diverged." in text
     assert json.loads((tmp_path / "metrics.json").read_text())["2-4-1"]["validation_loss"] is None
 
 

@@ -155,9 +155,10 @@ def test_it_is_said_who_chose_and_who_judges():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
     assert words.stages(one_stage).startswith("Replicates 0 to 9 chose the learning rates and also judge them, so ")
     assert words.stages(confirmed(one_stage)) == (
-        "Replicates 0 to 9 chose the learning rates; replicates 10 to 19, on new points, judge them."
+        "Replicates 0 to 9 chose the learning rates (tuning); replicates 10 to 19, on new points, judge them "
+        "(confirmation)."
     )
-    assert words.stages(confirmed(one_stage, 1)).endswith("; replicate 10, on new points, judges them.")
+    assert words.stages(confirmed(one_stage, 1)).endswith("; replicate 10, on new points, judges them (confirmation).")
     assert "also judge" not in words.limits(confirmed(one_stage))
     no_choice = at_one_rate(0.1, 0.2)
     assert words.stages(no_choice) == "Replicates 0 to 9 judge each architecture at its one learning rate."
@@ -181,13 +182,15 @@ def test_an_architecture_that_is_not_confirmed_is_said_to_be():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
     records = [record for cell in one_stage.cells for record in cell.trained.records]
     lacking = compare(records, SETTINGS, [made_up((4,), 0.01, list(0.1 * TEN), first=10)])
-    assert "2-5-1 has no new replicates at its best learning rate, so nothing is claimed of it." in says(
+    assert "2-5-1: nothing is claimed, because no new replicates have the best learning rate." in says(
         words.findings(lacking)
     )
     assert "not comparable with that of 2-5-1" in words.compared(lacking)
     assert "1 of 2 architectures exceeds 95%" in words.above_threshold(lacking)
     assert "not comparable: 2-5-1 is not confirmed" in as_markdown("t", tables.differences(lacking))
     assert "no new replicates" not in says(words.findings(confirmed(one_stage)))
+    assert "2 of 2 cells still improve" in words.limits(confirmed(at_one_rate(0.1, 0.2)))
+    assert "4 of 4 cells still improve after 6 epochs, in the confirmation 1 of 1" in words.limits(lacking)
 
 
 def test_what_was_run_counts_both_stages():
@@ -267,13 +270,17 @@ def test_what_diverged_is_counted_and_an_architecture_without_a_rate_is_named():
     assert "1 of 15 networks diverged." in text
     assert "no best learning rate" not in text
     text = findings([made_up((4,), 0.1, [None, 0.1]), made_up((5,), 0.1, [0.1, 0.1])])
-    assert "2-4-1 has no best learning rate: more than a quarter of the replicates diverged at every one." in text
+    assert "2-4-1: no best learning rate, because at every one more than a quarter of the replicates diverged." in text
     assert "None of 2 networks diverged." in findings([made_up((4,), 0.1, [0.1, 0.1])])
 
 
 def test_edges_are_flagged():
-    assert "The best learning rate of 2-4-1, 0.1, is the highest of the grid" in findings(GRID)
-    assert "2-6-3-1, 0.03, is the" not in findings(GRID)
+    assert "The best learning rate is at an edge of the grid: 2-4-1 (0.1, the highest). A better" in findings(GRID)
+    assert "the best learning rate of 2-4-1 is at an edge of the grid" in words.limits(compare(GRID, SETTINGS))
+    assert "2-6-3-1 (0.03" not in findings(GRID)
+    two = sweep([[0.1, 0.2], [0.2, 0.1]])
+    assert "the best learning rates of 2-4-1, 2-5-1 are at an edge of the grid" in words.limits(two)
+    assert "edge" not in findings([GRID[2], GRID[3], GRID[4]])
 
 
 def test_errors_that_could_not_be_computed_are_counted():

@@ -22,14 +22,11 @@ MOST_NAMED = 6
 LACKS = {
     "rate": (
         "diverged at every rate",
-        "has no best learning rate: more than a quarter of the replicates diverged at every one",
+        "no best learning rate, because at every one more than a quarter of the replicates diverged",
     ),
-    "confirmation": (
-        "is not confirmed",
-        "has no new replicates at its best learning rate, so nothing is claimed of it",
-    ),
+    "confirmation": ("is not confirmed", "nothing is claimed, because no new replicates have the best learning rate"),
 }
-"""Why nothing is claimed of an architecture, in short and as the end of a sentence."""
+"""Why nothing is claimed of an architecture: in short, and as a sentence has it."""
 MOST_ASKED = 10_000
 """Replicates of a cell: the configuration allows no more."""
 
@@ -133,10 +130,12 @@ def limits(comparison: Comparison) -> str:
     of_these = ""
     if best and len(cells) > len(best):
         at_best = sum(regimes.still_improving(cell.trained) for cell in best)
-        of_these = f", at the best learning rates {at_best} of {len(best)}"
+        where = "in the confirmation" if comparison.confirmation else "at the best learning rates"
+        of_these = f", {where} {at_best} of {len(best)}"
     parts = [f"{falling} of {count(len(cells), 'cell')} still {improve} after {count(epochs, 'epoch')}{of_these}"]
     if edges := [one.cell.architecture for one in comparison.best if one.edge]:
-        parts.append(f"the best learning rate of {some(edges)} is at an edge of the grid")
+        rates = "rate of {} is" if len(edges) == 1 else "rates of {} are"
+        parts.append(f"the best learning {rates.format(some(edges))} at an edge of the grid")
     shared = cells[0].trained.config.data.draws == "shared"
     if shared or _judging(comparison) == 1:
         judged = " that are judged" * (not shared and bool(comparison.confirmation))
@@ -187,7 +186,9 @@ def stages(comparison: Comparison) -> str:
         judges = "judges" if _judging(comparison) == 1 else "judge"
         if not _had_a_choice(comparison):
             return f"{sentence(judging)}, on {points} points, {judges}: there was no learning rate to choose."
-        return f"{chose} chose the learning rates; {judging}, on {points} points, {judges} them."
+        return (
+            f"{chose} chose the learning rates (tuning); {judging}, on {points} points, {judges} them (confirmation)."
+        )
     if not _had_a_choice(comparison):
         return f"{chose} judge{verb} each architecture at its one learning rate."
     return (
@@ -259,14 +260,15 @@ def _departures(comparison: Comparison) -> str:
 def findings(comparison: Comparison) -> Iterator[str]:
     """Yield what else the numbers support, a sentence or two at a time."""
     yield above_threshold(comparison)
-    for one in comparison.best:
-        if one.lacks:
-            yield f"{one.cell.architecture} {LACKS[one.lacks][1]}."
-        if one.edge:
-            yield (
-                f"The best learning rate of {one.cell.architecture}, {one.cell.learning_rate:g}, is the {one.edge} of "
-                "the grid: a better one may lie beyond it, so nothing is claimed from this architecture's rank."
-            )
+    for lacking, (_, consequence) in LACKS.items():
+        if names := [one.cell.architecture for one in comparison.best if one.lacks == lacking]:
+            yield f"{some(names)}: {consequence}."
+    if edges := [one for one in comparison.best if one.edge]:
+        rates = [f"{one.cell.architecture} ({one.cell.learning_rate:g}, the {one.edge})" for one in edges]
+        yield (
+            f"The best learning rate is at an edge of the grid: {some(rates)}. A better one may lie beyond it, so "
+            "nothing is claimed from the rank of such an architecture."
+        )
     yield diverged(comparison)
     if unknown := sum(cell.unknown for cell in (*comparison.cells, *comparison.confirmation)):
         yield f"The true error of {count(unknown, 'network')} could not be computed; cells with one are not compared."
