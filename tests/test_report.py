@@ -35,10 +35,15 @@ from conftest import TINY
 from made_up import DATA, GRID, SETTINGS, made_up
 
 AT = "2026-01-01T00:00:00+00:00"
+CONFIRMATION = [
+    made_up((4,), 0.1, [0.15, 0.11, 0.13, 0.12, 0.14], first=3),
+    made_up((6, 3), 0.03, [0.5, None, 0.4, 0.4, 0.4], first=3),
+]
+"""Of GRID, in which the second architecture had the lower error."""
 
 
-def report(folder, records=GRID, title="A title"):
-    write_report(folder, title, records, DATA, Store(folder / "runs"), SETTINGS)
+def report(folder, records=GRID, title="A title", confirmation=None):
+    write_report(folder, title, records, DATA, Store(folder / "runs"), SETTINGS, confirmation)
     return (folder / "report.md").read_text()
 
 
@@ -150,6 +155,25 @@ def without_errors(records):
 )
 def test_whatever_the_results_are_there_is_a_report(tmp_path, records, says):
     text = report(tmp_path, records)
+    assert says in text
+    assert "nan" not in re.sub("`[^`]*`", "", text)
+    assert "NaN" not in (tmp_path / "metrics.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("confirmation", "says"),
+    [
+        (CONFIRMATION[:1], "| 2-6-3-1 | 43 | 0.03 | not confirmed |"),
+        (
+            [made_up((4,), 0.1, [None] * 5, first=3), CONFIRMATION[1]],
+            "| 2-4-1 | 17 | 0.1 (highest of the grid) | diverged |",
+        ),
+        (without_errors(CONFIRMATION), "The true error of 9 networks could not be computed"),
+    ],
+    ids=["lacking", "diverged", "unknown"],
+)
+def test_whatever_confirms_there_is_a_report(tmp_path, confirmation, says):
+    text = report(tmp_path, confirmation=confirmation)
     assert says in text
     assert "nan" not in re.sub("`[^`]*`", "", text)
     assert "NaN" not in (tmp_path / "metrics.json").read_text()
@@ -512,14 +536,59 @@ def test_the_shown_replicate_has_the_median_true_error_of_those_that_finished():
     assert median_replicate(unknown) == 1
 
 
+def test_every_number_about_the_best_rates_is_of_the_replicates_that_judge(tmp_path):
+    text = report(tmp_path, confirmation=CONFIRMATION)
+    best = text.partition("## Each architecture")[2].partition("##")[0]
+    assert "All numbers here are of replicates 3 to 7." in best
+    assert re.findall(r"^\| (2-\S+) .*\| (\d of \d) ", best, re.M) == [("2-4-1", "0 of 5"), ("2-6-3-1", "5 of 5")]
+    assert "mean over replicates 3 to 7 and band" in text
+    every = text.partition("## Every cell")[2].partition("##")[0]
+    assert "All numbers here are of replicates 0 to 2." in every
+    assert len(re.findall(r"^\| 2-", every, re.M)) == 5
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["best"] == metrics["2-4-1"]
+    assert metrics["2-4-1"]["true_error"] == pytest.approx(0.013, rel=0.02)
+    assert metrics["2-6-3-1"]["bad_runs"] == 5
+    last = (tmp_path / "best_cell.csv").read_text().splitlines()[-1]
+    assert last == "6,0.13,0.13"
+
+
+def test_what_reproduces_a_cell_names_the_range_of_its_replicates(tmp_path):
+    text = report(tmp_path, confirmation=CONFIRMATION)
+    rows = re.findall(r"^\| 2-\S+ \| \S+ \| ([^|]*) \| `(\w{12})` \| `(.*)` \|$", text, re.M)
+    assert [row[1] for row in rows[5:]] == [record.identity[:12] for record in CONFIRMATION]
+    assert [row[0] for row in rows] == ["0 to 2"] * 5 + ["3 to 7"] * 2
+    found = [from_command(row[2]).training for row in rows]
+    assert [(one.first_replicate, one.replicates) for one in found] == [(0, 3)] * 5 + [(3, 5)] * 2
+    for record, whose in ((GRID[0], "0 to 2"), (CONFIRMATION[0], "3 to 7")):
+        assert f"| data of replicates {whose} | `{record.ingredients['data']}` |" in text
+    assert f"| data | `{GRID[0].ingredients['data']}` |" in report(tmp_path)
+
+
+def test_a_replicate_that_two_records_have_is_one(tmp_path):
+    """The second range begins with the third replicate, which the first has too."""
+    ranges = [made_up((4,), 0.1, [0.1, 0.2, 0.9]), made_up((4,), 0.1, [0.9, 0.4], first=2)]
+    text = report(tmp_path, ranges)
+    assert "4 replicates of each cell: 4 networks" in text
+    assert (tmp_path / "best_cell.csv").read_text().splitlines()[-1] == "6,0.4,0.4"
+
+
+def test_points_of_the_confirmation_that_are_not_drawn_any_more_are_refused(tmp_path):
+    old = dataclasses.replace(CONFIRMATION[0], ingredients=CONFIRMATION[0].ingredients | {"data": "d" * 64})
+    with pytest.raises(UserError, match="that an earlier version drew; train the cells again"):
+        report(tmp_path, confirmation=[old, CONFIRMATION[1]])
+
+
 @pytest.mark.parametrize("draws", ["fresh", "shared"])
 def test_the_points_that_are_shown_are_those_of_the_shown_replicate(draws):
-    record = made_up((4,), 0.1, [0.5, 0.1, 0.3], draws=draws)
-    panel, *_ = boundaries(compare([record], SETTINGS)).axes
+    record = made_up((4,), 0.1, [0.5, 0.1, 0.3], draws=draws, first=4)
+    tuned = made_up((4,), 0.1, [0.5] * 4, draws=draws)
+    panel, *_ = boundaries(compare([tuned], SETTINGS, [record])).axes
     shown = np.concatenate([dots.get_offsets() for dots in panel.collections if isinstance(dots, PathCollection)])
-    data = generate(record.config.data, 3).of_replicates(range(2, 3))
+    data = generate(record.config.data, 7).of_replicates(range(6, 7))
     expected = data.x_validation[0][np.argsort(data.y_validation[0], kind="stable")]
     np.testing.assert_array_equal(shown, expected)
+    assert "replicate 6: true error 0.03" in panel.get_title()
 
 
 def test_the_true_boundary_is_that_of_the_data():
