@@ -144,11 +144,16 @@ def test_a_closed_terminal_is_a_request_to_end_unless_it_is_ignored(tiny, ignori
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_ctrl_c_in_the_first_seconds_prints_no_traceback(tiny, launcher):
     arguments = ("-m", f"hydra/launcher={launcher}", "training.seed=1,2,3", *TINY[:3], *SLOW)
-    for tenths in range(2, 20, 2):
+    begun = time.monotonic()
+    for fraction in (None, 0.2, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1):  # most near where workers are started
         process = tiny.start("python", "pipelines/train.py", *arguments, start_new_session=True)
-        time.sleep(tenths / 10)
+        if fraction is None:
+            wait_until(training(tiny))
+            seconds_to_training = time.monotonic() - begun
+        else:
+            time.sleep(fraction * seconds_to_training)
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode in (130, -signal.SIGINT), out + err
         assert "Traceback" not in out + err
         assert err.count("\n") <= 1
@@ -167,6 +172,15 @@ def test_workers_and_the_writer_of_the_index_end_with_a_door_that_is_killed(tiny
     process.communicate()
     # What they left does not stand in the way.
     assert tiny.states(tiny.train(*SWEEP[2:], *arguments, "training.epochs=4")) == ["trained"] * 4
+
+
+def test_a_worker_that_has_no_job_yet_ends_with_a_door_that_is_killed(tiny):
+    process = tiny.start(*SWEEP, "training.seed=1,2,3", *TINY[:3], *SLOW, start_new_session=True)
+    wait_until(lambda: loky_worker(process.pid))
+    process.kill()
+    process.wait()
+    wait_until(lambda: not session(process), seconds=60)  # it may be importing
+    process.communicate()
 
 
 def is_child(stat, parent):
@@ -192,13 +206,45 @@ def test_a_cell_is_not_called_killed_because_of_one_that_another_door_trains(tin
     first.communicate()
 
 
-LOSES_THE_INTERRUPT = """
+DOOR = """
 import os, signal, sys, time
 sys.path.insert(0, "pipelines")
 import checkout
 from circlemlp.run import train_door
 from circlemlp.run.door import guarded
+"""
 
+INTERRUPTED_WITHIN_JOBLIB = """
+from joblib.externals.loky.backend import fork_exec, resource_tracker
+
+def interrupted(*arguments, **options):
+    setattr(module, name, function)
+    result = function(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+    return result
+
+if __name__ == "__main__":
+    name = sys.argv.pop(1)
+    module = {"register": resource_tracker, "fork_exec": fork_exec}[name]
+    function = getattr(module, name)
+    setattr(module, name, interrupted)
+    sys.exit(guarded(lambda: train_door.train_door(sys.argv[1:])))
+"""
+
+
+@pytest.mark.parametrize("where", ["register", "fork_exec"])
+def test_ctrl_c_between_two_steps_of_starting_a_worker_waits_for_both(tiny, where):
+    (tiny.folder / "door.py").write_text(DOOR + INTERRUPTED_WITHIN_JOBLIB)
+    process = tiny.start("python", "door.py", where, *SWEEP[2:], "training.seed=1,2", *TINY[:3], *SLOW)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "interrupted: 0 of 2 cells are done" in out
+    assert "Traceback" not in out
+    assert err == ""
+
+
+LOSES_THE_INTERRUPT = """
 class Losing:
     def __init__(self, command):
         pass
@@ -218,7 +264,7 @@ sys.exit(guarded(lambda: train_door.train_door(sys.argv[1:])))
 
 
 def test_ctrl_c_counts_even_where_a_library_loses_it(tiny):
-    done = tiny.run("python", "-c", LOSES_THE_INTERRUPT, *TINY, code=130)
+    done = tiny.run("python", "-c", DOOR + LOSES_THE_INTERRUPT, *TINY, code=130)
     assert done.stdout.count("launched") == 1
     assert "interrupted: 0 of 1 cells are done" in done.stdout
     assert done.stderr == ""

@@ -9,8 +9,9 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from functools import cache
+from types import FrameType
 from typing import Any, TextIO
 
 from circlemlp import numerics, pinning
@@ -19,7 +20,11 @@ from circlemlp.errors import UserError, first_line
 from circlemlp.project import PROJECT
 
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_TO_PUT_OFF = 0.02
+NOT_TO_INTERRUPT = ("joblib.externals", "joblib._memmapping_reducer")
+"""Modules that start processes and note what has to be cleaned up after them."""
 
 
 def guarded(door: Callable[[], int]) -> int:
@@ -37,7 +42,7 @@ def guarded(door: Callable[[], int]) -> int:
     """
     os.chdir(PROJECT)
     os.environ["MPLBACKEND"] = "agg"  # a notebook's, in the environment, might not load here
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for one in ENDING:
         if signal.getsignal(one) is not signal.SIG_IGN:  # as nohup has it, and a shell that starts a program with &
             signal.signal(one, signal.default_int_handler)
     sys.stdout, sys.stderr = _Output.of(sys.stdout), _Output.of(sys.stderr)
@@ -58,6 +63,8 @@ def guarded(door: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
+    for one in ENDING:  # the libraries' own endings come next, which would print a traceback
+        signal.signal(one, signal.SIG_IGN)
     return code
 
 
@@ -115,7 +122,9 @@ def prepare(config: Config) -> dict[str, Any]:
 def interruptible() -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C or a request to end sets, besides the exception that then ends the block.
 
-    A library can lose the exception: one that met Hydra composing a job came out as an error of Hydra's.
+    A library can lose the exception: one that met Hydra composing a job came out as an error of Hydra's. One that meets
+    joblib between starting a worker and writing to it, or between making a semaphore and noting it, leaves a process
+    that prints what it misses. So it waits until joblib is done with that.
 
     A terminal sends its signals to the programs that are started in the block too, each of which would print a
     traceback. They inherit that this thread blocks these signals; another one waits for them and sends it SIGTERM.
@@ -123,9 +132,13 @@ def interruptible() -> Iterator[threading.Event]:
     interrupted, over = threading.Event(), threading.Event()
     from_terminal = {one for one in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN}
 
-    def end(*_: object) -> None:
+    def end(_: int, frame: FrameType | None) -> None:
         interrupted.set()
-        raise KeyboardInterrupt
+        modules = [one.f_globals.get("__name__", "") for one, _ in traceback.walk_stack(frame)]
+        if any(name.startswith(NOT_TO_INTERRUPT) for name in modules):
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_PUT_OFF)
+        else:
+            raise KeyboardInterrupt
 
     def pass_on() -> None:
         while True:
@@ -135,7 +148,7 @@ def interruptible() -> Iterator[threading.Event]:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     waiter = threading.Thread(target=pass_on, daemon=True)
-    before = signal.signal(signal.SIGTERM, end)
+    before = {one: signal.signal(one, end) for one in (signal.SIGTERM, signal.SIGALRM)}
     try:
         if from_terminal:
             signal.pthread_sigmask(signal.SIG_BLOCK, from_terminal)
@@ -145,19 +158,19 @@ def interruptible() -> Iterator[threading.Event]:
         interrupted.set()
     finally:
         over.set()
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for one, handler in before.items():
+            signal.signal(one, handler)
         if waiter.ident:
             signal.pthread_kill(waiter.ident, min(from_terminal))
             waiter.join()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, from_terminal)
 
 
-@cache
 def end_with_parent() -> None:
     """From now on, end this process when the one that started it as its worker is gone, however it went."""
     parent = multiprocessing.parent_process()
-    if parent is None:  # a door, or a job of a cluster
-        return
+    assert parent is not None
 
     def watch() -> None:
         while os.getppid() == parent.pid:

@@ -56,6 +56,8 @@ class Launcher:
             launcher = Plugins.instance().instantiate_launcher(
                 config=self._settings, hydra_context=self._context, task_function=train_job
             )
+            if hasattr(launcher, "joblib"):  # from the start of a worker, as the door may be gone before its first job
+                launcher.joblib["initializer"] = end_with_parent
             self._launched += len(jobs)
             done = launcher.launch(overrides, initial_job_idx=self._launched - len(jobs))
         else:
@@ -91,7 +93,6 @@ class _NoCallbacks:
 
 def train_job(composed: DictConfig) -> str | None:
     """Train the cell of one job; return why it failed, or None. A failure does not stop other jobs."""
-    end_with_parent()
     try:
         config = checked(composed)
         run(Cell.of(config, _environment(config.numerics)), Store(Path(config.paths.records)))
