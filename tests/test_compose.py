@@ -250,6 +250,39 @@ def test_the_command_line_replaces_an_axis_of_an_experiment():
     assert [job.config.optimizer.learning_rate for job in command.jobs] == [0.5] * 4
 
 
+GRIDS = {
+    "learning_rate: [0.001, 0.01, 0.1]": None,
+    "optimizer.learning_rate: [0.001, 0.01, 0.1]": None,
+    "hidden_layer_sizes: [[3], [4, 5], [6]]": None,
+    "tracking.database: [null, 'it''s.db', 'a b.db']": None,
+    "learning_rate: 0.1": "grid.learning_rate=0.1: must be a list of one or more values",
+    "learning_rate: []": "grid.learning_rate=[]: must be a list of one or more values",
+    "learnig_rate: [0.1]": "grid.learnig_rate: neither a group of conf/ nor the last part of a key has this name",
+    "seed: [1, 2]": "grid.seed: is the last part of more than one key: data.seed, training.seed",
+    "batch_size: [0, 1]": "training.batch_size=0: must be null, or a whole number at least 1",
+    "optimizer: [adam, adamm]": "optimizer=adamm: must be one of adam, adamw, sgd; the nearest is adam",
+    "seeds: []\nhydra: {sweeper: {params: {data.seed: 1}}}": "hydra.sweeper.params.data.seed=1: this setting",
+}
+
+
+def test_a_grid_is_lists_of_values_each_under_a_group_or_the_last_part_of_a_key(project):
+    smoke = project.folder / "conf/experiment/smoke.yaml"
+    before, _, _ = smoke.read_text().partition("  learning_rate:")
+    for axis, says in GRIDS.items():
+        smoke.write_text(f"{before}  {axis}\n")
+        done = project.run("python", "-c", COMPOSE, code=0 if says is None else 1)
+        assert done.stdout == ("6\n" if says is None else "")
+        assert says is None or done.stderr.splitlines()[-1].startswith(f"circlemlp.errors.ConfigError: {says}")
+
+
+COMPOSE = """
+import sys
+sys.path.insert(0, "src")
+from circlemlp.run.compose import compose_jobs
+print(len({job.overrides for job in compose_jobs(["-m", "experiment=smoke"]).jobs}))
+"""
+
+
 @pytest.mark.change_detector
 def test_the_experiment_of_the_pipeline_is_the_one_it_should_be():
     jobs = compose_jobs(["-m", "experiment=architectures_by_learning_rate"]).jobs

@@ -111,11 +111,11 @@ def test_missing_data_is_one_line_that_names_the_remedy(project):
 
 def test_the_data_file_holds_a_draw_for_each_replicate_and_more_replicates_need_more(tiny):
     assert tiny.states(tiny.train(*TINY)) == ["trained"]
-    more = [override for override in TINY if "replicates" not in override] + ["training.replicates=2,5"]
+    more = [override for override in TINY if "replicates" not in override] + ["training.replicates=2,40"]
     done = tiny.train("-m", *more, code=2)
-    assert done.stderr.startswith("error: data/tiny.npz: holds 2 draws of the data, and 5 replicates need one each; ")
+    assert done.stderr.startswith("error: data/tiny.npz: holds 32 draws of the data, and 40 replicates need one each; ")
     made = tiny.run("sh", "-c", done.stderr.partition("make it with: ")[2])
-    assert made.stdout.startswith("data/tiny.npz: 5 draws of 60 + 40 points, ")
+    assert made.stdout.startswith("data/tiny.npz: 70 draws of 60 + 40 points, ")  # 30 of them for those that judge
     assert tiny.states(tiny.train("-m", *more)) == ["found", "trained"]
     assert tiny.run("python", "pipelines/generate.py", "-m", *more).stdout == made.stdout  # the most of any job
     shared = ("data.draws=shared", "data.file=data/one.npz", *(one for one in TINY if "file" not in one))

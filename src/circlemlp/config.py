@@ -156,10 +156,10 @@ class EarlyStoppingSection(Section):
 
 
 class Replicates(Section):
-    """Some of all possible replicates: how many, from which number on."""
+    """Some of all possible replicates: from which number on, and how many."""
 
-    replicates: Annotated[int, Field(ge=1, le=10_000)]
     first_replicate: Annotated[int, Field(ge=0, le=1_000_000)]
+    replicates: Annotated[int, Field(ge=1, le=10_000)]
 
     @property
     def numbers(self) -> range:

@@ -244,6 +244,8 @@ def _compose_all(texts: Sequence[str], *, multirun: bool) -> CommandLine:
     settings = composed.hydra
     _check_settings(settings)
     in_experiment = _axes(composed.get(GRID))
+    for axis in in_experiment:
+        _check(_parse(axis), multirun=True)
     composer = Composer()
     sweep = list(_product([*in_experiment, *texts])) if multirun else [tuple(texts)]
     jobs = [Job(one, checked(composer.compose(one))) for one in sweep]

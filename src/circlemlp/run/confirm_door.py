@@ -55,7 +55,8 @@ def _wanted(command: CommandLine, selection: Selection, path: Path) -> list[Job]
     for name in sorted(swept - {architecture(one.model) for one in selection.choices}):
         raise ConfigError(f"{path}: chooses no learning rate for {name}, which is in this sweep; {again}")
     if not chosen:
-        raise ConfigError(f"{path}: chooses nothing, because too many replicates diverged at every learning rate")
+        why = "too many replicates diverged at every learning rate"
+        raise ConfigError(f"{path}: chooses nothing, because {why}; a report without paths.confirmation says more")
     return [_as(selection.confirmation, job, command) for job in wanted]
 
 

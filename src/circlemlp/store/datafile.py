@@ -1,6 +1,7 @@
 """The data set's file: written by the generate stage, read and checked by everything else.
 
-It holds the draws of the replicates from number 0 on, or the one that they share; a cell reads those that it needs.
+It holds the draws of the replicates from number 0 on, those that judge included, or the one that they share; a cell
+reads those that it needs.
 """
 
 import json
@@ -55,7 +56,7 @@ def read_dataset(config: Data, draws: int = 1, first: int = 0) -> Dataset:
     settings = {**described, "file": config.file}
     wanted = [f"data.{key}={in_hydra(value)}" for key, value in settings.items() if key != "shape"]
     if config.draws == "fresh":
-        wanted.append(f"training.replicates={first + draws}")
+        wanted += [f"training.first_replicate={first}"] * bool(first) + [f"training.replicates={draws}"]
     else:
         first = 0
     needed = first + draws_for(described, draws)

@@ -1,0 +1,115 @@
+"""Selection and confirmation, as a person uses them: which cells are trained again, and as which replicates."""
+
+import json
+
+import pytest
+
+from circlemlp.config import Replicates
+from circlemlp.store import results, selection
+from circlemlp.store.records import Store
+from conftest import TINY
+
+SWEEP = (*TINY, "model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.01,0.1")
+TUNED, CONFIRMED = "paths.results=results/mine", "paths.confirmation=results/confirmed"
+
+
+@pytest.fixture
+def selected(tiny):
+    """A project with a sweep of four cells and what it chose."""
+    tiny.train("-m", *SWEEP, TUNED)
+    tiny.run("python", "pipelines/select_rates.py", *TINY, TUNED, "confirmation.replicates=3")
+    return tiny
+
+
+def confirm(project, *arguments, code=0):
+    return project.run("python", "pipelines/confirm.py", *arguments, CONFIRMED, code=code)
+
+
+def chosen(project):
+    return selection.read(project.folder / "reports/selection.json")
+
+
+def edit(project, change):
+    path = project.folder / "reports/selection.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def test_the_chosen_cells_are_trained_as_the_replicates_that_follow(selected):
+    wanted = chosen(selected)
+    assert (wanted.tuned.numbers, wanted.confirmation.numbers) == (range(2), range(2, 5))
+    cells = {(tuple(one.model.hidden_layer_sizes), rate) for one in wanted.choices for rate in one.learning_rates}
+    before = selected.records()
+    done = confirm(selected, *SWEEP)
+    assert selected.states(done) == ["trained"] * len(cells)
+    new = [Store(selected.folder / "runs").load(identity) for identity in selected.records() - before]
+    found = {(tuple(one.config.model.hidden_layer_sizes), one.config.optimizer.learning_rate) for one in new}
+    assert found == cells
+    assert {one.config.training.numbers for one in new} == {range(2, 5)}
+    left = results.read(selected.folder / "results/confirmed")
+    assert {one.identity for one in left} == {one.identity for one in new}
+    assert selected.states(confirm(selected, "-m", *SWEEP)) == ["found"] * len(cells)
+
+
+def test_a_selection_that_was_edited_is_what_is_trained(selected):
+    def change(values):
+        values["choices"] = [one | {"learning_rate": 0.01, "by_typical_loss": None} for one in values["choices"]]
+        values["confirmation"] = Replicates(first_replicate=20, replicates=1).model_dump()
+
+    edit(selected, change)
+    # Numbers on the command line are those of the tuning.
+    assert selected.states(confirm(selected, *SWEEP, "training.first_replicate=0,2")) == ["trained"] * 2
+    left = results.read(selected.folder / "results/confirmed")
+    assert {one.config.optimizer.learning_rate for one in left} == {0.01}
+    assert {one.config.training.numbers for one in left} == {range(20, 21)}
+
+
+def nothing(values):
+    values["choices"] = [one | {"learning_rate": None, "by_typical_loss": None} for one in values["choices"]]
+
+
+OF_ANOTHER_SWEEP = (
+    (
+        lambda values: values["choices"][0].update(learning_rate=0.3),
+        "chooses 2-64-1 at 0.3, which is no cell of this sweep; choose again, with pipelines/select_rates.py",
+    ),
+    (
+        lambda values: values["choices"][1]["model"].update(activation="tanh"),
+        "chooses 2-64-32-1 tanh at 0.1, which is no cell of this sweep; choose again, with",
+    ),
+    (lambda values: values["choices"].pop(), "chooses no learning rate for 2-64-32-1, which is in this sweep; "),
+    (nothing, "chooses nothing, because too many replicates diverged at every learning rate; a report without"),
+    (lambda values: values.pop("tuned"), "cannot be read as a selection (tuned: "),
+)
+
+
+def test_a_selection_of_another_sweep_is_one_line_and_trains_nothing(selected):
+    before = selected.records()
+    whole = (selected.folder / "reports/selection.json").read_text()
+    for change, says in OF_ANOTHER_SWEEP:
+        edit(selected, change)
+        done = confirm(selected, *SWEEP, code=2)
+        assert done.stderr.startswith(f"error: reports/selection.json: {says}")
+        assert done.stderr.count("\n") == 1
+        (selected.folder / "reports/selection.json").write_text(whole)
+    assert selected.records() == before
+    assert not (selected.folder / "results/confirmed").exists()
+
+
+def test_what_is_missing_is_one_line_that_names_the_remedy(tiny):
+    done = confirm(tiny, *SWEEP, code=2)
+    assert done.stderr == (
+        "error: reports/selection.json: there is no selection here; "
+        "pipelines/select_rates.py with paths.reports=reports writes it\n"
+    )
+    done = tiny.run("python", "pipelines/select_rates.py", *TINY, code=2)
+    assert done.stderr.startswith("error: paths.results=null: a folder of results is needed; make one with: python ")
+    done = tiny.run("python", "pipelines/select_rates.py", *TINY, TUNED, code=2)
+    assert done.stderr.startswith("error: results/mine: there are no results here; ")
+
+
+def test_it_is_a_sweep_without_saying_so_and_hydra_still_answers(project):
+    assert "hidden_layer_sizes" in confirm(project, "--cfg", "job").stdout
+    done = confirm(project, "optimizer.learning_rate=-1,0.1", code=2)
+    assert done.stderr.startswith("error: optimizer.learning_rate=-1: must be a number above 0")
