@@ -20,6 +20,7 @@ def in_a_process(code, *arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-c", f"import sys, time\nfrom pathlib import Path\nfrom circlemlp.store import disk\n{code}"]
         + [str(argument) for argument in arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -30,7 +31,7 @@ def in_a_process(code, *arguments, **options):
 HOLDS = """
 with disk.lock(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 WRITES = """
 with disk.aside(Path(sys.argv[1])) as made:
@@ -58,6 +59,37 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         (made / "three").touch()
     assert [one.name for one in path.iterdir()] == ["three"]
     assert not list(tmp_path.glob(".aside-*"))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Return the list to which each call that reaches the disk or changes a name is added, as it is made."""
+    made = []
+
+    def recorded(name, what):
+        function = getattr(os, name)
+
+        def call(*arguments):
+            made.append((name, what(*arguments)))
+            return function(*arguments)
+
+        monkeypatch.setattr(os, name, call)
+
+    recorded("fsync", lambda handle: Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+    for name in ("rename", "replace"):
+        recorded(name, lambda _, new: Path(new).name)
+    return made
+
+
+def test_a_file_reaches_the_disk_before_it_gets_its_name(tmp_path, calls):
+    disk.replace_file(tmp_path / "file", b"")
+    assert calls == [("fsync", "file"), ("replace", "file"), ("fsync", tmp_path.name)]
+
+
+def test_a_folder_and_what_is_in_it_reach_the_disk_before_it_gets_its_name(tmp_path, calls):
+    with disk.replacing_folder(tmp_path / "folder") as made:
+        disk.write(made / "inside", b"")
+    assert calls == [("fsync", "inside"), ("fsync", "folder"), ("rename", "folder"), ("fsync", tmp_path.name)]
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o022])
@@ -114,7 +146,7 @@ def test_writing_clears_what_was_abandoned_beside_it(tmp_path, write):
 def test_a_lock_is_one_process_s_and_is_free_when_that_is_killed(tmp_path):
     path = tmp_path / "locks" / "one"
     assert not disk.is_locked(path)
-    holder = in_a_process(HOLDS, path, 60)
+    holder = in_a_process(HOLDS, path)
     assert holder.stdout.readline() == "held\n"
     assert disk.is_locked(path)
     holder.send_signal(signal.SIGKILL)
@@ -125,16 +157,16 @@ def test_a_lock_is_one_process_s_and_is_free_when_that_is_killed(tmp_path):
 
 
 def test_who_waits_says_so_after_two_seconds_and_for_whom(tmp_path):
-    holder = in_a_process(HOLDS, tmp_path / "one", 3)
+    holder = in_a_process(HOLDS, tmp_path / "one")
     holder.stdout.readline()
-    quick = in_a_process(HOLDS, tmp_path / "another", 0)
-    waiting = in_a_process(HOLDS, tmp_path / "one", 0)
-    out, err = waiting.communicate(timeout=60)
-    assert out == "held\n"
-    assert err.startswith(f"waiting for {tmp_path / 'one'}, which process {holder.pid} on ")
-    assert err.count("\n") == 1
-    assert quick.communicate()[1] == ""
+    begun = time.monotonic()
+    waiting = in_a_process(HOLDS, tmp_path / "one")
+    line = waiting.stderr.readline()
+    assert time.monotonic() - begun >= 2
+    assert line.startswith(f"waiting for {tmp_path / 'one'}, which process {holder.pid} on ")
+    assert in_a_process(HOLDS, tmp_path / "another").communicate(timeout=60) == ("held\n", "")
     holder.communicate()
+    assert waiting.communicate(timeout=60) == ("held\n", "")
 
 
 def test_a_file_system_without_locks_is_one_line_that_names_the_file(tmp_path, monkeypatch):

@@ -90,13 +90,9 @@ def replace_file(path: Path, content: bytes) -> None:
     UserError
         If the disk is full or does not let it be written; the file that was there is still there.
     """
-    with plain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        clear_abandoned(path.parent)
-        with aside(path.parent) as made:
-            write(made / path.name, content)
-            (made / path.name).replace(path)
-            flush_folder(path.parent)
+    with _making(path) as made:
+        write(made, content)
+        made.replace(path)
 
 
 @contextlib.contextmanager
@@ -110,16 +106,23 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     UserError
         If the disk is full or does not let it be written; the folder that was there is still there.
     """
+    with lock(path.parent / ".locks" / path.name), _making(path) as made:
+        made.mkdir()
+        yield made
+        flush_folder(made)
+        if path.exists():
+            path.rename(made.with_name("before"))
+        made.rename(path)
+
+
+@contextlib.contextmanager
+def _making(path: Path) -> Iterator[Path]:
+    """Yield where to make what is then renamed to a path, and flush the renaming to disk."""
     with plain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_abandoned(path.parent)
-        with lock(path.parent / ".locks" / path.name), aside(path.parent) as temporary:
-            made = temporary / path.name
-            made.mkdir()
-            yield made
-            if path.exists():
-                path.rename(temporary / "before")
-            made.rename(path)
+        with aside(path.parent) as temporary:
+            yield temporary / path.name
             flush_folder(path.parent)
 
 
