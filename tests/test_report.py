@@ -19,6 +19,7 @@ from matplotlib.collections import PathCollection
 
 from circlemlp.config import CellConfig
 from circlemlp.errors import UserError
+from circlemlp.report import cost, sensitivity
 from circlemlp.report.boundary import median_replicate, true_boundary
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import compare
@@ -31,6 +32,7 @@ from circlemlp.store.datafile import generate
 from circlemlp.store.records import Store
 from circlemlp.store.results import export, read
 from circlemlp.store.tables import kept_epochs
+from circlemlp.store.trained import join
 from conftest import TINY
 from made_up import DATA, GRID, SETTINGS, made_up
 
@@ -81,7 +83,26 @@ def test_tables_are_sorted_by_true_error(tmp_path):
     assert errors[-1] == "diverged"
     assert [float(error) for error in errors[:-1]] == sorted(float(error) for error in errors[:-1])
     best = text.partition("## Each architecture")[2].partition("##")[0]
-    assert re.findall(r"^\| (2-\S+) ", best, re.M) == ["2-6-3-1", "2-4-1"]
+    assert re.findall(r"^\| (2-\S+) ", best, re.M) == ["2-6-3-1", "2-4-1"] * 2  # scores and costs
+
+
+def test_what_a_training_costs_is_told(tmp_path):
+    text = report(tmp_path, confirmation=CONFIRMATION[:1])
+    costs = re.findall(r"^\| (2-\S+) \| (\d+) \| (.*) \| (.*) \| (.*) \|$", text.partition("## Learning")[0], re.M)
+    (*_, operations, never, too), unconfirmed = costs
+    assert float(operations) == pytest.approx(cost.of_training(*join(CONFIRMATION[:1])), rel=0.01)
+    assert (never, too) == ("never", "never")
+    assert unconfirmed == ("2-6-3-1", "43", "", "", "")
+
+
+def test_sensitivities_are_of_the_rates_that_all_have(tmp_path):
+    """Of the second architecture's three rates the first has two."""
+    text = report(tmp_path)
+    for architecture, cells in (("2-4-1", [GRID[0], GRID[1]]), ("2-6-3-1", [GRID[2], GRID[3]])):
+        expected = f"{sensitivity.of_architecture(join(cells)).estimate:.3g}"
+        assert re.search(rf"^\| {architecture} \| .*% \| {expected} \|$", text, re.M)
+    apart = [made_up((4,), 0.1, [0.1]), made_up((4,), 0.2, [0.1]), made_up((5,), 0.3, [0.1]), made_up((5,), 0.1, [0.1])]
+    assert re.search(r"^\| 2-4-1 \| .*% \| not known \|$", report(tmp_path, apart), re.M)
 
 
 def test_differences_are_claimed_only_where_supported(tmp_path):
@@ -99,7 +120,7 @@ def test_differences_are_claimed_only_where_supported(tmp_path):
 def test_an_architecture_that_always_diverged_is_compared_with_nothing(tmp_path):
     records = [made_up((4,), 0.1, [None] * 3 + [0.2] * 6), made_up((5,), 0.1, [0.1] * 9)]
     text = report(tmp_path, records)
-    assert "| 2-4-1 | 17 | none: too many replicates diverged at every rate |" in text
+    assert "| 2-4-1 | none: too many replicates diverged at every rate |" in text
     assert "not comparable: 2-4-1 diverged at every rate" in text
     assert json.loads((tmp_path / "metrics.json").read_text())["2-4-1"]["best_learning_rate"] is None
 
@@ -163,10 +184,10 @@ def test_whatever_the_results_are_there_is_a_report(tmp_path, records, says):
 @pytest.mark.parametrize(
     ("confirmation", "says"),
     [
-        (CONFIRMATION[:1], "| 2-6-3-1 | 43 | 0.03 | not confirmed |"),
+        (CONFIRMATION[:1], "| 2-6-3-1 | 0.03 | not confirmed |"),
         (
             [made_up((4,), 0.1, [None] * 5, first=3), CONFIRMATION[1]],
-            "| 2-4-1 | 17 | 0.1 (highest of the grid) | diverged |",
+            "| 2-4-1 | 0.1 (highest of the grid) | diverged |",
         ),
         (without_errors(CONFIRMATION), "The true error of 9 networks could not be computed"),
     ],

@@ -1,6 +1,7 @@
 """Each sentence is given results of which it is true, and others of which it is not."""
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -347,6 +348,42 @@ def test_many_pairs_are_shown_with_the_lowest_alone(monkeypatch):
 def test_what_was_run_counts_holes():
     assert "(1 of 6 cells of the grid are missing)" in words.what_was_run(compare(GRID, SETTINGS))[0]
     assert "missing" not in words.what_was_run(sweep([[0.1, 0.2]]))[0]
+
+
+def test_departures_are_named_where_there_are_some():
+    plain, other = made_up((4,), 0.1, [0.1] * 3), made_up((4,), 0.1, [0.1] * 3)
+    config = other.ingredients["config"]
+    config["schedule"] = {"decay": "cosine", "warmup_fraction": 0.5, "final_fraction": 0.0}
+    config["early_stopping"] = {"patience": 2, "min_delta": 0.0}
+    other.history.stopped_at[1] = 4
+    text = words.what_was_run(compare([other], SETTINGS))[0]
+    assert "for up to 6 epochs in float32. Schedule: a warm-up" in text
+    assert text.endswith("chosen on the validation points; 1 of 3 did.")
+    assert words.what_was_run(compare([plain], SETTINGS))[0].endswith("for 6 epochs in float32.")
+
+
+def test_the_rules_are_those_of_the_settings():
+    comparison = compare(GRID, SETTINGS.model_copy(update={"practically_equal": 0.2}))
+    assert "a higher rate ended more than 20% lower" in words.rules(comparison)
+    assert "the best straight line, 0.03654;" in words.rules(comparison)
+
+
+def test_a_cost_that_is_never_reached_is_called_that():
+    assert [words.cost(2.345e11), words.cost(1000.5, "g"), words.cost(math.inf)] == ["2.35e11", "1000.5", "never"]
+
+
+def test_a_share_of_bad_runs_has_its_interval():
+    (cell,) = compare([made_up((4,), 0.1, [0.1] * 9 + [0.5])], SETTINGS).cells
+    assert words.bad_runs(cell) == "1 of 10 (2% to 40%)"
+
+
+def test_a_rate_of_the_second_choice_that_is_not_confirmed_is_said_to_be_none():
+    falling = with_losses(made_up((4,), 0.1, [0.1] * 10), np.outer(TEN, [1.0] * 19 + [0.9, 0.1]))
+    steady = with_losses(made_up((4,), 0.01, [0.3] * 10), np.outer(TEN, [1.0] * 19 + [0.3, 0.3]))
+    judges = [with_losses(made_up((4,), rate, [0.2] * 9, first=10), np.full((9, 21), 0.2)) for rate in (0.1, 0.01)]
+    text = words.judged_again(compare([falling, steady], SETTINGS, judges[:1]))
+    assert "2-4-1 has 0.01, which is not confirmed, for its best rate instead of 0.1" in text
+    assert "not confirmed" not in words.judged_again(compare([falling, steady], SETTINGS, judges))
 
 
 def test_long_lists_are_cut():

@@ -9,24 +9,24 @@ import pandas as pd
 
 from circlemlp import wording
 from circlemlp.errors import UserError
-from circlemlp.report import regimes, words
+from circlemlp.report import cost, regimes, sensitivity, words
 from circlemlp.report.cell_results import CellResult, numbered
 from circlemlp.report.comparison import Comparison, Difference
 from circlemlp.report.document import Block, Code, Table
 from circlemlp.report.selection import BestRate
+from circlemlp.report.statistics import Interval
 from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
+from circlemlp.store.trained import Trained
 
 MOST_PAIRS = 45
 """Pairs of architectures in a table; of more, those with the lowest error are shown."""
 
 
 def best_table(best: Sequence[BestRate]) -> Table:
-    """Return a line for each architecture."""
-    rows = [
-        [one.cell.architecture, str(one.cell.trained.summary.n_parameters), *_best_cells(one)] for one in _ranked(best)
-    ]
-    head = ["architecture", "parameters", "best learning rate", "true error", "median", "worst", "bad runs"]
-    return Table([*head, "validation accuracy", "validation loss", "epochs to 99%"], rows)
+    """Return a line for each architecture, the lowest true error first."""
+    rows = [[one.cell.architecture, *_best_cells(one)] for one in _ranked(best)]
+    head = ["architecture", "best learning rate", "true error", "median", "worst", "bad runs"]
+    return Table([*head, "validation accuracy", "validation loss"], rows)
 
 
 def _ranked(best: Sequence[BestRate]) -> list[BestRate]:
@@ -35,29 +35,59 @@ def _ranked(best: Sequence[BestRate]) -> list[BestRate]:
 
 def _best_cells(one: BestRate) -> list[str]:
     if one.lacks == "rate":
-        return ["none: too many replicates diverged at every rate", *[""] * 7]
+        return ["none: too many replicates diverged at every rate", *[""] * 6]
     judged = one.judged
     rate = f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else "")
     if one.lacks:
-        return [rate, "not confirmed", *[""] * 6]
+        return [rate, "not confirmed", *[""] * 5]
     errors = ["", ""] if judged.unknown else [f"{np.median(judged.true_errors):.3g}", f"{judged.true_errors.max():.3g}"]
     scores = [words.score(judged, name) for name in ("error", "accuracy", "loss")]
-    return [rate, scores[0], *errors, words.bad_runs(judged), *scores[1:], words.epochs_to_goal(one)]
+    return [rate, scores[0], *errors, words.bad_runs(judged), *scores[1:]]
+
+
+def costs_table(best: Sequence[BestRate]) -> Table:
+    """Return a line for each architecture with what a training at its best learning rate costs."""
+    rows = []
+    for one in _ranked(best):
+        cell = one.judged.trained
+        known = [
+            words.cost(cost.of_training(cell)),
+            words.cost(regimes.epochs_to_goal(cell), "g"),
+            words.cost(cost.to_goal(cell)),
+        ]
+        shown = known if one.exists else [""] * 3
+        rows.append([one.cell.architecture, str(cell.summary.n_parameters), *shown])
+    return Table(["architecture", "parameters", "operations", "epochs to 99%", "operations to 99%"], rows)
 
 
 def choice_table(comparison: Comparison) -> Table:
     """Return a line for each architecture with the doubts about its best learning rate."""
-    rows = []
+    rows, sensitivities = [], _sensitivities(comparison.cells)
     for one, doubt in zip(comparison.best, comparison.doubts, strict=True):
         if one.lacks == "rate":
             continue
         tied = "too few replicates to tell" if doubt.not_separated is None else _rates(doubt.not_separated) or "none"
         chosen = sorted(doubt.frequencies.items(), key=lambda item: -item[1])
         often = words.some([f"{rate:g}: {share:.0%}" for rate, share in chosen])
-        rows.append([one.cell.architecture, f"{one.cell.learning_rate:g}", tied, often])
-    return Table(
-        ["architecture", "best learning rate", "not separated from it", "chosen by resampled replicates"], rows
-    )
+        sensitive = words.interval(sensitivities[one.cell.architecture])
+        rows.append([one.cell.architecture, f"{one.cell.learning_rate:g}", tied, often, sensitive])
+    head = ["architecture", "best learning rate", "not separated from it", "chosen by resampled replicates"]
+    return Table([*head, "sensitivity"], rows)
+
+
+def _sensitivities(cells: Sequence[CellResult]) -> dict[str, Interval]:
+    """Return the sensitivity of each architecture, over the rates that all of them have: else they do not compare."""
+    by_rate: dict[float, list[CellResult]] = {}
+    for cell in cells:
+        by_rate.setdefault(cell.learning_rate, []).append(cell)
+    own: dict[str, list[Trained]] = {cell.architecture: [] for cell in cells}
+    for cell in cells:
+        if len(by_rate[cell.learning_rate]) == len(own):
+            own[cell.architecture].append(cell.trained)
+    return {
+        name: sensitivity.of_architecture(trained) if len(trained) > 1 else Interval(math.nan)
+        for name, trained in own.items()
+    }
 
 
 def _rates(rates: Sequence[float]) -> str:

@@ -12,7 +12,6 @@ from circlemlp.report.boundary import true_boundary
 from circlemlp.report.cell_results import CellResult, grid, numbered
 from circlemlp.report.comparison import MOST_COMPARED, Comparison, Difference
 from circlemlp.report.rulers import best_line_error, constant_error
-from circlemlp.report.selection import BestRate
 from circlemlp.report.statistics import FEWEST, FEWEST_PAIRED, Interval
 
 THRESHOLD = 0.95
@@ -409,10 +408,9 @@ def score(cell: CellResult, name: str) -> str:
     return interval(getattr(cell, name), ".4f" if name == "accuracy" else ".3g")
 
 
-def epochs_to_goal(one: BestRate) -> str:
-    """Return the cost of an architecture in words."""
-    epochs = regimes.epochs_to_goal(one.judged.trained)
-    return f"{epochs:g}" if math.isfinite(epochs) else "never"
+def cost(amount: float, digits: str = ".3g") -> str:
+    """Return a number of epochs or operations."""
+    return f"{amount:{digits}}".replace("e+", "e") if math.isfinite(amount) else "never"
 
 
 def some(names: Sequence[str], joined: str = ", ") -> str:

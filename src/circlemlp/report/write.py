@@ -26,6 +26,7 @@ from circlemlp.report.tables import (
     best_table,
     cells_table,
     choice_table,
+    costs_table,
     differences,
     facts,
     metrics,
@@ -147,14 +148,24 @@ def report(
         "trimmed means"
         + (", with 95% intervals (Tukey and McLaughlin's). " if judging.accuracy.exists else ". ")
         + f"A bad run diverged or has a true error above {settings.bad_run_error:g}; in parentheses is the 95% "
-        "interval of their share (Wilson's). A replicate that diverged counts as the worst possible. Epochs to 99% "
-        "validation accuracy are medians."
+        "interval of their share (Wilson's). A replicate that diverged counts as the worst possible."
     )
     yield best_table(comparison.best)
+    yield (
+        "What a training of one replicate costs, in floating-point operations of the textbook's algorithm: passes "
+        "forward and back, the optimizer's steps, and validation after every epoch. Until 99% validation accuracy it "
+        "is the median over replicates, and who never gets there takes infinitely many."
+    )
+    yield costs_table(comparison.best)
     yield Heading("Learning rates")
     yield f"{RULE} All numbers here are of {tuned}."
     if len(comparison.cells) > len(comparison.best) and any(one.lacks != "rate" for one in comparison.best):
         yield choice_table(comparison)
+        yield (
+            "Sensitivity to the learning rate is the mean, over the rates of the grid that every architecture has, of "
+            "how much higher the validation loss ends than at the best of them; no rate counts as worse than not to "
+            "train at all (Wortsman et al. 2023, arXiv 2309.14322)."
+        )
     yield pictures["learning_rates"]
     yield (
         f"Points are replicates (at most {MOST_REPLICATES} of a cell), a little aside for each architecture; lines are "
