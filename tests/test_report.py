@@ -90,7 +90,7 @@ def test_what_a_training_costs_is_told(tmp_path):
     text = report(tmp_path, confirmation=CONFIRMATION[:1])
     costs = re.findall(r"^\| (2-\S+) \| (\d+) \| (.*) \| (.*) \| (.*) \|$", text.partition("## Learning")[0], re.M)
     (*_, operations, never, too), unconfirmed = costs
-    assert float(operations) == pytest.approx(cost.of_training(*join(CONFIRMATION[:1])), rel=0.01)
+    assert 1e9 * float(operations) == pytest.approx(cost.of_training(*join(CONFIRMATION[:1])), rel=0.01)
     assert (never, too) == ("never", "never")
     assert unconfirmed == ("2-6-3-1", "43", "", "", "")
 

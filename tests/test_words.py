@@ -369,7 +369,9 @@ def test_the_rules_are_those_of_the_settings():
 
 
 def test_a_cost_that_is_never_reached_is_called_that():
-    assert [words.cost(2.345e11), words.cost(1000.5, "g"), words.cost(math.inf)] == ["2.35e11", "1000.5", "never"]
+    assert [words.gigaflop(cost) for cost in (2.346e11, 5.67e13, 8e6)] == ["235", "56700", "0.008"]
+    assert words.epochs(1000.5) == "1000.5"
+    assert words.epochs(math.inf) == words.gigaflop(math.inf) == "never"
 
 
 def test_a_share_of_bad_runs_has_its_interval():

@@ -51,13 +51,13 @@ def costs_table(best: Sequence[BestRate]) -> Table:
     for one in _ranked(best):
         cell = one.judged.trained
         known = [
-            words.cost(cost.of_training(cell)),
-            words.cost(regimes.epochs_to_goal(cell), "g"),
-            words.cost(cost.to_goal(cell)),
+            words.gigaflop(cost.of_training(cell)),
+            words.epochs(regimes.epochs_to_goal(cell)),
+            words.gigaflop(cost.to_goal(cell)),
         ]
         shown = known if one.exists else [""] * 3
         rows.append([one.cell.architecture, str(cell.summary.n_parameters), *shown])
-    return Table(["architecture", "parameters", "operations", "epochs to 99%", "operations to 99%"], rows)
+    return Table(["architecture", "parameters", "GFLOP", "epochs to 99%", "GFLOP to 99%"], rows)
 
 
 def choice_table(comparison: Comparison) -> Table:

@@ -408,9 +408,16 @@ def score(cell: CellResult, name: str) -> str:
     return interval(getattr(cell, name), ".4f" if name == "accuracy" else ".3g")
 
 
-def cost(amount: float, digits: str = ".3g") -> str:
-    """Return a number of epochs or operations."""
-    return f"{amount:{digits}}".replace("e+", "e") if math.isfinite(amount) else "never"
+def epochs(number: float) -> str:
+    """Return a number of epochs."""
+    return f"{number:g}" if math.isfinite(number) else "never"
+
+
+def gigaflop(operations: float) -> str:
+    """Return a number of floating-point operations, in thousands of millions."""
+    if not math.isfinite(operations):
+        return "never"
+    return np.format_float_positional(operations / 1e9, precision=3, fractional=False, trim="-")
 
 
 def some(names: Sequence[str], joined: str = ", ") -> str:
