@@ -153,8 +153,8 @@ def report(
     yield best_table(comparison.best)
     yield (
         "What a training of one replicate costs: its floating-point operations in the textbook's algorithm, in 10⁹ "
-        "(GFLOP), for passes forward and back, the optimizer's steps, and validation after every epoch. Until 99% validation accuracy it "
-        "is the median over replicates, and who never gets there takes infinitely many."
+        "(GFLOP), for passes forward and back, the optimizer's steps, and validation after every epoch. Until 99% "
+        "validation accuracy it is the median over replicates, and who never gets there takes infinitely many."
     )
     yield costs_table(comparison.best)
     yield Heading("Learning rates")
