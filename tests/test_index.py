@@ -174,7 +174,7 @@ def start(project, *command):
     )
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -200,9 +200,21 @@ def test_following_indexes_what_appears_and_at_the_word_what_is_left(template, t
 
 
 def test_following_ends_after_the_run_being_written_when_its_input_ends_without_the_word(indexed):
-    writer = start(indexed, *FOLLOW)
-    wait_until(lambda: has_a_cell(indexed))
-    assert writer.communicate(timeout=60) == ("", "")
+    with start(indexed, *FOLLOW) as writer:
+
+        def stopped_in_a_run():
+            writer.send_signal(signal.SIGSTOP)
+            with contextlib.suppress(sqlite3.OperationalError):  # it is being made
+                if finished(indexed)[1]:
+                    return True
+            writer.send_signal(signal.SIGCONT)
+            return False
+
+        wait_until(stopped_in_a_run)
+        writer.stdin.close()
+        writer.send_signal(signal.SIGCONT)
+        writer.wait(timeout=60)
+        assert (writer.stdout.read(), writer.stderr.read()) == ("", "")
     cells, unfinished = finished(indexed)
     assert 1 <= cells < 5
     assert unfinished == 0
@@ -319,21 +331,18 @@ def test_no_process_of_a_server_outlives_a_signal(how, template, tmp_path):
         assert len(err.splitlines()) <= 1
 
 
-def test_a_server_that_make_started_ends_with_make(template, tmp_path):
+def test_a_server_ends_with_make_and_with_nothing_else_that_started_it(template, tmp_path):
     project = with_records(tmp_path / "project", template, [])
     (tmp_path / "makefile").write_text(f"ui:\n\t{sys.executable} pipelines/index.py --serve tracking.port=$(PORT)\n")
-    with serving(project, "make", "-f", str(tmp_path / "makefile"), "ui", f"PORT={free_port()}") as (make, _):
-        assert len(own_processes(make.pid)) == 2
-        make.kill()
-        wait_until(lambda: own_processes(make.pid) == [], 20)
-
-
-def test_a_server_that_make_did_not_start_may_outlive_what_started_it(template, tmp_path):
-    project = with_records(tmp_path / "project", template, [])
     command = f"{' '.join(INDEX)} --serve tracking.port={free_port()} & wait"
-    with serving(project, "sh", "-c", command) as (shell, port):
+    with (
+        serving(project, "sh", "-c", command) as (shell, port),
+        serving(project, "make", "-f", str(tmp_path / "makefile"), "ui", f"PORT={free_port()}") as (make, _),
+    ):
+        assert len(own_processes(make.pid)) == len(own_processes(shell.pid)) == 2
         shell.kill()
-        time.sleep(3)
+        make.kill()
+        wait_until(lambda: own_processes(make.pid) == [])
         assert get(port, "/health") == b"OK"
 
 
