@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from circlemlp.report import tables, words
+from circlemlp.report import headline, tables, words
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import as_markdown
 from made_up import GRID, SETTINGS, made_up, with_losses
@@ -38,13 +38,13 @@ def says(sentences):
     [([[0.1, 0.9], [0.1, 0.9]], "99%|100%", "0%"), ([[0.9, 0.9], [0.1, 0.1]], "0%", "99%|100%")],
 )
 def test_the_first_sentence_says_what_explains_the_error(errors, rate, architecture):
-    text = words.explained(sweep(errors))
+    text = headline.explained(sweep(errors))
     assert re.search(f"over the grid\\), the learning rate explains ({rate}), the architecture ({architecture}),", text)
     assert text.endswith("is left to replicates.")
 
 
 def test_an_interaction_is_called_one():
-    assert "their interaction 100%" in words.explained(sweep([[0.1, 0.9], [0.9, 0.1]]))
+    assert "their interaction 100%" in headline.explained(sweep([[0.1, 0.9], [0.9, 0.1]]))
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def test_an_interaction_is_called_one():
     ],
 )
 def test_what_explains_the_error_is_not_said_where_it_cannot_be(comparison, why):
-    text = words.explained(comparison())
+    text = headline.explained(comparison())
     assert "cannot be said" in text
     assert why in text
 
 
 def test_holes_and_single_replicates_are_named_in_the_first_sentence():
-    assert "over the grid, 2 of its 3 rates, without holes" in words.explained(compare(GRID, SETTINGS))
+    assert "over the grid, 2 of its 3 rates, without holes" in headline.explained(compare(GRID, SETTINGS))
     single = compare([made_up((w,), r, [w * r]) for w in (4, 5) for r in (0.1, 0.2)], SETTINGS)
-    assert "which one replicate does not tell apart" in words.explained(single)
-    assert "left to replicates" not in words.explained(single)
+    assert "which one replicate does not tell apart" in headline.explained(single)
+    assert "left to replicates" not in headline.explained(single)
 
 
 def at_one_rate(*factors):
@@ -74,52 +74,52 @@ def at_one_rate(*factors):
 
 
 def test_the_second_sentence_claims_what_the_verdicts_say():
-    text = words.compared(at_one_rate(0.1, 0.105, 0.3))
+    text = headline.compared(at_one_rate(0.1, 0.105, 0.3))
     assert text.startswith("At learning rate 0.1, the lowest estimate of the true error is that of 2-4-1: 0.00999 (")
     assert "it is lower than that of 2-6-1" in text
     assert "undecided against 2-5-1" in text
-    assert "lower" not in words.compared(at_one_rate(0.1, 0.1001)).replace("the lowest", "")
+    assert "lower" not in headline.compared(at_one_rate(0.1, 0.1001)).replace("the lowest", "")
     close = [made_up((w,), 0.1, list(0.1 * TEN * (1 + 0.001 * (w - 4) * WOBBLE))) for w in (4, 5)]
-    assert "practically equal to that of 2-" in words.compared(compare(close, SETTINGS))
+    assert "practically equal to that of 2-" in headline.compared(compare(close, SETTINGS))
 
 
 def test_nothing_is_claimed_from_the_rank_of_an_architecture_at_an_edge():
     inside = ([0.9, 0.1, 0.9], [0.9, 0.5, 0.9])
     rates = (0.01, 0.03, 0.1)
-    assert "it is lower than that of 2-5-1" in words.compared(sweep(inside, rates))
-    edge = words.compared(sweep([[0.9, 0.1, 0.9], [0.9, 0.6, 0.5]], rates))
+    assert "it is lower than that of 2-5-1" in headline.compared(sweep(inside, rates))
+    edge = headline.compared(sweep([[0.9, 0.1, 0.9], [0.9, 0.6, 0.5]], rates))
     assert "nothing is claimed, as a best rate is at an edge of the grid, against 2-5-1" in edge
     assert "lower than" not in edge
 
 
 def test_the_second_sentence_says_why_nothing_is_claimed():
-    assert "There is one architecture" in words.compared(at_one_rate(0.1))
+    assert "There is one architecture" in headline.compared(at_one_rate(0.1))
     three = compare([made_up((4,), 0.1, [0.1] * 3), made_up((5,), 0.1, [0.5] * 3)], SETTINGS)
     assert "with 3 replicates no difference is claimed: the smallest p-value that they can give is 0.2500" in (
-        words.compared(three)
+        headline.compared(three)
     )
     single = compare([made_up((4,), 0.1, [0.1]), made_up((5,), 0.1, [0.5])], SETTINGS)
-    assert "does not tell chance from a difference" in words.compared(single)
+    assert "does not tell chance from a difference" in headline.compared(single)
     diverged = compare([made_up((w,), 0.1, [None] * 9) for w in (4, 5)], SETTINGS)
-    assert "No architecture has a known true error" in words.compared(diverged)
-    assert words.nothing_claimed(at_one_rate(0.1, 0.2)) is None
+    assert "No architecture has a known true error" in headline.compared(diverged)
+    assert headline.nothing_claimed(at_one_rate(0.1, 0.2)) is None
 
 
 def test_the_third_sentence_counts_the_best_cells_apart():
     steady = with_losses(made_up((4,), 0.1, [0.1] * 3), np.ones((3, 21)))
     falling = with_losses(made_up((4,), 0.01, [0.5] * 3), np.outer([2] * 3, np.linspace(2, 1, 21)))
-    text = words.limits(compare([steady, falling], SETTINGS))
+    text = headline.limits(compare([steady, falling], SETTINGS))
     assert "1 of 2 cells still improves after 20 epochs, at the best learning rates 0 of 1" in text
-    assert "at the best learning rates" not in words.limits(at_one_rate(0.1, 0.2))
+    assert "at the best learning rates" not in headline.limits(at_one_rate(0.1, 0.2))
 
 
 def test_the_third_sentence_counts_cells_that_still_improve_and_names_edges():
     steady = with_losses(made_up((4,), 0.1, [0.1] * 3), np.ones((3, 21)))
-    text = words.limits(compare([steady], SETTINGS))
+    text = headline.limits(compare([steady], SETTINGS))
     assert "0 of 1 cell still improve after 20 epochs" in text
     assert "edge" not in text
     assert "that chose the learning rates" not in text
-    text = words.limits(sweep([[0.1, 0.2]]))
+    text = headline.limits(sweep([[0.1, 0.2]]))
     assert "2 of 2 cells still improve after 6 epochs" in text
     assert "the best learning rate of 2-4-1 is at an edge of the grid" in text
     assert "the replicates that chose the learning rates also judge them" in text
@@ -142,41 +142,45 @@ def confirmed(comparison, replicates=10, **keys):
 
 
 def test_the_population_is_named():
-    text = words.population(sweep([[0.1, 0.2], [0.1, 0.2]]))
+    text = headline.population(sweep([[0.1, 0.2], [0.1, 0.2]]))
     assert "Replicates differ in points and initialisation; replicates of the same" in text
     assert text.endswith("on fresh draws of the data with fresh initialisations.")
     batches = made_up((4,), 0.1, [0.1] * 3)
     batches.ingredients["config"]["training"]["batch_size"] = 10
-    text = words.population(compare([batches], SETTINGS))
+    text = headline.population(compare([batches], SETTINGS))
     assert "Replicates differ in points, initialisation and shuffling" in text
     assert "There are no intervals" in text
 
 
 def test_it_is_said_who_chose_and_who_judges():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
-    assert words.stages(one_stage).startswith("Replicates 0 to 9 chose the learning rates and also judge them, so ")
-    assert words.stages(confirmed(one_stage)) == (
+    assert headline.stages(one_stage).startswith("Replicates 0 to 9 chose the learning rates and also judge them, so ")
+    assert headline.stages(confirmed(one_stage)) == (
         "Replicates 0 to 9 chose the learning rates (tuning); replicates 10 to 19, on new points, judge them "
         "(confirmation)."
     )
-    assert words.stages(confirmed(one_stage, 1)).endswith("; replicate 10, on new points, judges them (confirmation).")
-    assert "also judge" not in words.limits(confirmed(one_stage))
+    assert headline.stages(confirmed(one_stage, 1)).endswith(
+        "; replicate 10, on new points, judges them (confirmation)."
+    )
+    assert "also judge" not in headline.limits(confirmed(one_stage))
     no_choice = at_one_rate(0.1, 0.2)
-    assert words.stages(no_choice) == "Replicates 0 to 9 judge each architecture at its one learning rate."
-    assert "there was no learning rate to choose" in words.stages(confirmed(no_choice))
+    assert headline.stages(no_choice) == "Replicates 0 to 9 judge each architecture at its one learning rate."
+    assert "there was no learning rate to choose" in headline.stages(confirmed(no_choice))
     shared = compare([made_up((4,), rate, [0.1] * 3, draws="shared") for rate in (0.1, 0.2)], SETTINGS)
-    assert "replicates 10 to 12, on the same points, judge them" in words.stages(confirmed(shared, draws="shared"))
+    assert "replicates 10 to 12, on the same points, judge them" in headline.stages(confirmed(shared, draws="shared"))
 
 
 def test_the_headline_says_which_replicates_it_is_about():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
-    assert "over the grid)" in words.explained(one_stage)
-    assert words.compared(one_stage).startswith("Each at its own learning rate, the lowest")
+    assert "over the grid)" in headline.explained(one_stage)
+    assert headline.compared(one_stage).startswith("Each at its own learning rate, the lowest")
     two = confirmed(one_stage, 9)
-    assert "over the tuning grid)" in words.explained(two)
-    assert words.compared(two).startswith("Each at its own learning rate and on 9 new replicates, the lowest")
-    assert words.compared(confirmed(at_one_rate(0.1, 0.2))).startswith("At learning rate 0.1 and on 10 new replicates,")
-    assert "with 3 replicates no difference is claimed" in words.compared(confirmed(one_stage, 3))
+    assert "over the tuning grid)" in headline.explained(two)
+    assert headline.compared(two).startswith("Each at its own learning rate and on 9 new replicates, the lowest")
+    assert headline.compared(confirmed(at_one_rate(0.1, 0.2))).startswith(
+        "At learning rate 0.1 and on 10 new replicates,"
+    )
+    assert "with 3 replicates no difference is claimed" in headline.compared(confirmed(one_stage, 3))
 
 
 def test_an_architecture_that_is_not_confirmed_is_said_to_be():
@@ -186,20 +190,20 @@ def test_an_architecture_that_is_not_confirmed_is_said_to_be():
     assert "2-5-1: nothing is claimed, because no new replicates have the best learning rate." in says(
         words.findings(lacking)
     )
-    assert "not comparable with that of 2-5-1" in words.compared(lacking)
+    assert "not comparable with that of 2-5-1" in headline.compared(lacking)
     assert "1 of 2 architectures exceeds 95%" in words.above_threshold(lacking)
     assert "not comparable: 2-5-1 is not confirmed" in as_markdown("t", tables.differences(lacking))
     assert "no new replicates" not in says(words.findings(confirmed(one_stage)))
-    assert "2 of 2 cells still improve" in words.limits(confirmed(at_one_rate(0.1, 0.2)))
-    assert "4 of 4 cells still improve after 6 epochs, in the confirmation 1 of 1" in words.limits(lacking)
+    assert "2 of 2 cells still improve" in headline.limits(confirmed(at_one_rate(0.1, 0.2)))
+    assert "4 of 4 cells still improve after 6 epochs, in the confirmation 1 of 1" in headline.limits(lacking)
 
 
 def test_what_was_run_counts_both_stages():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
-    assert "10 replicates of each cell: 40 networks. Each was" in words.what_was_run(one_stage)[0]
+    assert "10 replicates of each cell: 40 networks. Each was" in headline.what_was_run(one_stage)[0]
     assert (
         "10 replicates of each cell: 40 networks. Then 5 new replicates of 2 chosen cells: 10 networks. Each was"
-        in words.what_was_run(confirmed(one_stage, 5))[0]
+        in headline.what_was_run(confirmed(one_stage, 5))[0]
     )
     assert words.diverged(one_stage) == "None of 40 networks diverged."
     assert words.diverged(confirmed(one_stage, 5)) == (
@@ -212,20 +216,20 @@ def test_of_one_draw_that_all_share_nothing_is_said_about_others():
         record = made_up((4,), 0.1, [0.1] * 3, draws="shared")
         record.ingredients["config"]["training"]["batch_size"] = batch_size
         shared = compare([record], SETTINGS)
-        text = words.population(shared)
+        text = headline.population(shared)
         assert f"Replicates differ in {varied}; all share one draw of the data. So " in text
         assert "on these points, and not about other points." in text
-        assert words.limits(shared).endswith(", and all networks were trained on one draw of the data.")
-        assert "validation points, the same for all replicates, label" in words.what_was_run(shared)[1]
+        assert headline.limits(shared).endswith(", and all networks were trained on one draw of the data.")
+        assert "validation points, the same for all replicates, label" in headline.what_was_run(shared)[1]
 
 
 def test_one_draw_of_the_data_is_a_limit_only_where_there_is_one():
     fresh = compare([made_up((4,), 0.1, [0.1] * 3)], SETTINGS)
-    assert words.limits(fresh) == "What limits this: 1 of 1 cell still improves after 6 epochs."
-    assert "validation points, drawn anew for each replicate, label" in words.what_was_run(fresh)[1]
+    assert headline.limits(fresh) == "What limits this: 1 of 1 cell still improves after 6 epochs."
+    assert "validation points, drawn anew for each replicate, label" in headline.what_was_run(fresh)[1]
     single = compare([made_up((4,), 0.1, [0.1])], SETTINGS)
-    assert "all networks were trained on one draw" in words.limits(single)
-    assert "all networks that are judged were trained on one draw" in words.limits(confirmed(fresh, 1))
+    assert "all networks were trained on one draw" in headline.limits(single)
+    assert "all networks that are judged were trained on one draw" in headline.limits(confirmed(fresh, 1))
 
 
 def above(errors, noise=0.0):
@@ -277,10 +281,10 @@ def test_what_diverged_is_counted_and_an_architecture_without_a_rate_is_named():
 
 def test_edges_are_flagged():
     assert "The best learning rate is at an edge of the grid: 2-4-1 (0.1, the highest). A better" in findings(GRID)
-    assert "the best learning rate of 2-4-1 is at an edge of the grid" in words.limits(compare(GRID, SETTINGS))
+    assert "the best learning rate of 2-4-1 is at an edge of the grid" in headline.limits(compare(GRID, SETTINGS))
     assert "2-6-3-1 (0.03" not in findings(GRID)
     two = sweep([[0.1, 0.2], [0.2, 0.1]])
-    assert "the best learning rates of 2-4-1, 2-5-1 are at an edge of the grid" in words.limits(two)
+    assert "the best learning rates of 2-4-1, 2-5-1 are at an edge of the grid" in headline.limits(two)
     assert "edge" not in findings([GRID[2], GRID[3], GRID[4]])
 
 
@@ -346,8 +350,8 @@ def test_many_pairs_are_shown_with_the_lowest_alone(monkeypatch):
 
 
 def test_what_was_run_counts_holes():
-    assert "(1 of 6 cells of the grid are missing)" in words.what_was_run(compare(GRID, SETTINGS))[0]
-    assert "missing" not in words.what_was_run(sweep([[0.1, 0.2]]))[0]
+    assert "(1 of 6 cells of the grid are missing)" in headline.what_was_run(compare(GRID, SETTINGS))[0]
+    assert "missing" not in headline.what_was_run(sweep([[0.1, 0.2]]))[0]
 
 
 def test_departures_are_named_where_there_are_some():
@@ -356,10 +360,10 @@ def test_departures_are_named_where_there_are_some():
     config["schedule"] = {"decay": "cosine", "warmup_fraction": 0.5, "final_fraction": 0.0}
     config["early_stopping"] = {"patience": 2, "min_delta": 0.0}
     other.history.stopped_at[1] = 4
-    text = words.what_was_run(compare([other], SETTINGS))[0]
+    text = headline.what_was_run(compare([other], SETTINGS))[0]
     assert "for up to 6 epochs in float32. Schedule: a warm-up" in text
     assert text.endswith("chosen on the validation points; 1 of 3 did.")
-    assert words.what_was_run(compare([plain], SETTINGS))[0].endswith("for 6 epochs in float32.")
+    assert headline.what_was_run(compare([plain], SETTINGS))[0].endswith("for 6 epochs in float32.")
 
 
 def test_the_rules_are_those_of_the_settings():

@@ -100,6 +100,11 @@ class Comparison:
         """The architectures at their best rates."""
         return self.last.best
 
+    @property
+    def judging(self) -> CellResult:
+        """One of the cells that judge; all have the same replicates."""
+        return (self.confirmation or self.cells)[0]
+
 
 Judges = Mapping[tuple[str, float], CellResult]
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from circlemlp import wording
 from circlemlp.errors import UserError
-from circlemlp.report import cost, regimes, sensitivity, words
+from circlemlp.report import cost, headline, regimes, sensitivity, words
 from circlemlp.report.cell_results import CellResult, numbered
 from circlemlp.report.comparison import Comparison, Difference
 from circlemlp.report.document import Block, Code, Table
@@ -119,8 +119,8 @@ def differences(comparison: Comparison) -> list[Block]:
     """Compare every two architectures, each at its best learning rate."""
     if len(comparison.best) == 1:
         return ["There is only one architecture."]
-    if reason := words.nothing_claimed(comparison):
-        return [f"{reason[0].upper()}{reason[1:]}."]
+    if reason := headline.nothing_claimed(comparison):
+        return [f"{words.sentence(reason)}."]
     ranked, pairs = _ranked(comparison.best), comparison.last.differences
     shown = pairs if len(pairs) <= MOST_PAIRS else [one for one in pairs if ranked[0] in (one.first, one.second)]
     equal = comparison.settings.practically_equal

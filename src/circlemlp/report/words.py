@@ -1,4 +1,4 @@
-"""The report's sentences. Each is a function of the results, and claims what they support."""
+"""The report's sentences below its headline, and how it says numbers. Each is a function of the results."""
 
 import math
 from collections import Counter
@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from circlemlp import wording
 from circlemlp.report import regimes, statistics
 from circlemlp.report.boundary import true_boundary
-from circlemlp.report.cell_results import CellResult, grid, numbered
-from circlemlp.report.comparison import MOST_COMPARED, Comparison, Difference
+from circlemlp.report.cell_results import CellResult
+from circlemlp.report.comparison import Comparison, Difference
 from circlemlp.report.rulers import best_line_error, constant_error
-from circlemlp.report.statistics import FEWEST, FEWEST_PAIRED, Interval
+from circlemlp.report.statistics import Interval
 
 THRESHOLD = 0.95
 """The accuracy that the first version of this experiment claimed for every model without looking."""
@@ -28,232 +27,6 @@ LACKS = {
 """Why nothing is claimed of an architecture: in short, and as a sentence has it."""
 MOST_ASKED = 10_000
 """Replicates of a cell: the configuration allows no more."""
-
-
-def headline(comparison: Comparison) -> tuple[str, str, str]:
-    """Say what explains the true error, how the architectures compare, and what limits both answers."""
-    return explained(comparison), compared(comparison), limits(comparison)
-
-
-def explained(comparison: Comparison) -> str:
-    """Say how much of the true error learning rate and architecture each explain."""
-    values, rates = grid(comparison.cells)
-    total = len({cell.learning_rate for cell in comparison.cells})
-    reason = None
-    if len(values) < 2 or total < 2:
-        reason = f"there is only one {'architecture' if len(values) < 2 else 'learning rate'}"
-    elif len(rates) < 2:
-        reason = "there are no two learning rates at which the true error of every architecture is known"
-    elif math.isnan(statistics.shares(values)["rows"]):
-        reason = "no two networks differ in it"
-    if reason:
-        return f"How much of the true error learning rate and architecture each explain cannot be said: {reason}."
-    part = {name: f"{share:.0%}" for name, share in statistics.shares(values).items()}
-    grid_of = "the tuning grid" if comparison.confirmation else "the grid"
-    where = f"over {grid_of}" + (f", {len(rates)} of its {total} rates, without holes" if len(rates) < total else "")
-    rest = (
-        f"their interaction {part['interaction']}, and {part['replicates']} is left to replicates"
-        if values.shape[2] > 1
-        else f"and {part['interaction']} is their interaction or chance, which one replicate does not tell apart"
-    )
-    return (
-        f"Of the differences in true error (sums of squares of its logarithm, {where}), the learning rate explains "
-        f"{part['columns']}, the architecture {part['rows']}, {rest}."
-    )
-
-
-def compared(comparison: Comparison) -> str:
-    """Say how the architecture with the lowest estimated error compares with the others."""
-    lowest = min(comparison.best, key=lambda one: one.rank)
-    if len(comparison.best) == 1:
-        return "There is one architecture, so none is compared."
-    if lowest.rank[0]:
-        return "No architecture has a known true error at a best learning rate, so none is compared."
-    start = (
-        f"{_chosen(comparison)} the lowest estimate of the true error is that of {lowest.cell.architecture}: "
-        f"{interval(lowest.judged.error)}"
-    )
-    if reason := nothing_claimed(comparison):
-        return f"{start}; {reason}."
-    groups: dict[str, list[str]] = {}
-    for one in comparison.last.differences:
-        if lowest in (one.first, one.second):
-            other = one.second if one.first is lowest else one.first
-            edge = lowest.edge or other.edge
-            kind = "edge" if edge and one.verdict != "none" else "lower" if one.lower is lowest else one.verdict
-            groups.setdefault(kind, []).append(other.cell.architecture)
-    words = {
-        "lower": "it is lower than that of",
-        "equal": "it is practically equal to that of",
-        "open": "it is undecided against",
-        "edge": "nothing is claimed, as a best rate is at an edge of the grid, against",
-        "none": "it is not comparable with that of",
-    }
-    words |= dict.fromkeys(("first", "second"), "against the order of the estimates, it is higher than that of")
-    return "; ".join([start, *(f"{words[kind]} {some(names)}" for kind, names in groups.items())]) + "."
-
-
-def _chosen(comparison: Comparison) -> str:
-    rates = {cell.learning_rate for cell in comparison.cells}
-    new = f" and on {count(_judging(comparison), 'new replicate')}" if comparison.confirmation else ""
-    return f"{'Each at its own learning rate' if len(rates) > 1 else f'At learning rate {min(rates):g}'}{new},"
-
-
-def _judging(comparison: Comparison) -> int:
-    """Return how many replicates judge."""
-    return (comparison.confirmation or comparison.cells)[0].replicates
-
-
-def nothing_claimed(comparison: Comparison) -> str | None:
-    """Say why no difference between architectures is claimed, if none is."""
-    n = _judging(comparison)
-    if n == 1:
-        return "one replicate of each cell does not tell chance from a difference, so none is claimed"
-    if n < FEWEST_PAIRED:
-        return (
-            f"with {n} replicates no difference is claimed: the smallest p-value that they can give is "
-            f"{2.0 ** (1 - n):.4f}, and six comparisons need 0.0083, which takes {FEWEST_PAIRED}"
-        )
-    if len(comparison.best) > MOST_COMPARED:
-        return f"more than {MOST_COMPARED} architectures are not compared with each other"
-    return None
-
-
-def limits(comparison: Comparison) -> str:
-    """Say what limits the answers: epochs, the grid, the data, and that choice and judgement share replicates."""
-    cells = comparison.cells
-    falling = sum(regimes.still_improving(cell.trained) for cell in cells)
-    epochs = cells[0].trained.config.training.epochs
-    improve = "improves" if falling == 1 else "improve"
-    best = [one.judged for one in comparison.best if one.exists]
-    of_these = ""
-    if best and len(cells) > len(best):
-        at_best = sum(regimes.still_improving(cell.trained) for cell in best)
-        where = "in the confirmation" if comparison.confirmation else "at the best learning rates"
-        of_these = f", {where} {at_best} of {len(best)}"
-    parts = [f"{falling} of {count(len(cells), 'cell')} still {improve} after {count(epochs, 'epoch')}{of_these}"]
-    if edges := [one.cell.architecture for one in comparison.best if one.edge]:
-        rates = "rate of {} is" if len(edges) == 1 else "rates of {} are"
-        parts.append(f"the best learning {rates.format(some(edges))} at an edge of the grid")
-    shared = cells[0].trained.config.data.draws == "shared"
-    if shared or _judging(comparison) == 1:
-        judged = " that are judged" * (not shared and bool(comparison.confirmation))
-        parts.append(f"all networks{judged} were trained on one draw of the data")
-    if _shares_replicates(comparison):
-        parts.append("the replicates that chose the learning rates also judge them")
-    *before, last = parts
-    return f"What limits this: {', '.join(before)}{', and ' * bool(before)}{last}."
-
-
-def _shares_replicates(comparison: Comparison) -> bool:
-    """Whether the replicates that are judged had a learning rate to choose."""
-    return not comparison.confirmation and _had_a_choice(comparison)
-
-
-def _had_a_choice(comparison: Comparison) -> bool:
-    return len(comparison.cells) > len(comparison.best)
-
-
-def population(comparison: Comparison) -> str:
-    """Say which replicates judge, and what the intervals speak about."""
-    config = comparison.cells[0].trained.config
-    varied = ["initialisation"] + ["shuffling"] * (config.training.batch_size is not None)
-    fresh = config.data.draws == "fresh"
-    if fresh:
-        varied = ["points", *varied]
-        shared = "replicates of the same number have the same points in all cells"
-        population = "fresh draws of the data with fresh initialisations"
-    else:
-        shared, population = "all share one draw of the data", "these points, and not about other points"
-    text = (
-        f"{stages(comparison)} "
-        f"Replicates differ in {', '.join(varied[:-1])}{' and ' * (len(varied) > 1)}{varied[-1]}; {shared}. "
-        f"So intervals and verdicts speak about networks that this recipe gives on {population}."
-    )
-    if _judging(comparison) < FEWEST:
-        text += f" There are no intervals: they take at least {FEWEST} replicates."
-    return text
-
-
-def stages(comparison: Comparison) -> str:
-    """Say which replicates chose the learning rates, and which judge."""
-    chose = sentence(numbered(comparison.cells[0].trained.replicates))
-    verb = "s" if comparison.cells[0].replicates == 1 else ""
-    if comparison.confirmation:
-        judging = numbered(comparison.confirmation[0].trained.replicates)
-        points = "new" if comparison.cells[0].trained.config.data.draws == "fresh" else "the same"
-        judges = "judges" if _judging(comparison) == 1 else "judge"
-        if not _had_a_choice(comparison):
-            return f"{sentence(judging)}, on {points} points, {judges}: there was no learning rate to choose."
-        return (
-            f"{chose} chose the learning rates (tuning); {judging}, on {points} points, {judges} them (confirmation)."
-        )
-    if not _had_a_choice(comparison):
-        return f"{chose} judge{verb} each architecture at its one learning rate."
-    return (
-        f"{chose} chose the learning rates and also judge{verb} them, so the errors there are a little optimistic, "
-        "and claims can be wrong more often than the intervals say."
-    )
-
-
-def sentence(text: str) -> str:
-    """Return a text with a capital letter."""
-    return text[:1].upper() + text[1:]
-
-
-def what_was_run(comparison: Comparison) -> tuple[str, str]:
-    """Say what the experiment was, and on what data."""
-    config = comparison.cells[0].trained.config
-    training, data = config.training, config.data
-    rates = sorted({cell.learning_rate for cell in comparison.cells})
-    batches = "the full batch" if training.batch_size is None else f"mini-batches of {training.batch_size}"
-    missing = len(rates) * len(comparison.best) - len(comparison.cells)
-    holes = f" ({missing} of {len(rates) * len(comparison.best)} cells of the grid are missing)" if missing else ""
-    shown = ", ".join(f"{rate:g}" for rate in rates) if len(rates) <= 30 else f"{rates[0]:g} to {rates[-1]:g}"
-    up_to = "up to " if config.early_stopping.patience is not None else ""
-    constant = constant_error(true_boundary(config))
-    drawn = "drawn anew for each replicate" if data.draws == "fresh" else "the same for all replicates"
-    return (
-        f"{count(len(comparison.best), 'architecture')}, {count(len(rates), 'learning rate')} "
-        f"({shown}), {count(comparison.cells[0].replicates, 'replicate')} of each cell{holes}: "
-        f"{count(networks(comparison.cells), 'network')}.{_confirmed(comparison)} "
-        f"Each was trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
-        f"{count(training.epochs, 'epoch')} in {training.dtype}.{_departures(comparison)}",
-        f"Data: {wording.shape(data)}, {data.n_train} training and {data.n_validation} validation points, "
-        f"{drawn}, label noise {data.label_noise:g}. "
-        f"Always giving the more frequent answer has true accuracy {1 - constant:.4f}.",
-    )
-
-
-def _confirmed(comparison: Comparison) -> str:
-    cells = comparison.confirmation
-    if not cells:
-        return ""
-    return (
-        f" Then {count(cells[0].replicates, 'new replicate')} of {count(len(cells), 'chosen cell')}: "
-        f"{count(networks(cells), 'network')}."
-    )
-
-
-def networks(cells: Sequence[CellResult]) -> int:
-    """Return how many networks cells have."""
-    return sum(cell.replicates for cell in cells)
-
-
-def _departures(comparison: Comparison) -> str:
-    """Say what differs from a constant learning rate and the last epoch's parameters."""
-    config = comparison.cells[0].trained.config
-    text = ""
-    if schedule := wording.schedule(config):
-        text += f" Schedule: {schedule}."
-    if rule := wording.early_stopping(config):
-        cells = [*comparison.cells, *comparison.confirmation]
-        stopped = [epoch for cell in cells for epoch in cell.trained.summary.stopped_at]
-        text += (
-            f" Early stopping: after {rule} a replicate stops and restores its best parameters, chosen on the "
-            f"validation points; {sum(epoch is not None for epoch in stopped)} of {len(stopped)} did."
-        )
-    return text
 
 
 def findings(comparison: Comparison) -> Iterator[str]:
@@ -309,7 +82,7 @@ def above_threshold(comparison: Comparison) -> str:
         else ""
     )
     every = (
-        f"in every one of {count(_judging(comparison), 'new replicate')}"
+        f"in every one of {count(comparison.judging.replicates, 'new replicate')}"
         if comparison.confirmation
         else ("in every replicate")
     )
@@ -430,3 +203,13 @@ def some(names: Sequence[str], joined: str = ", ") -> str:
 def count(n: int, noun: str) -> str:
     """Return a number of things."""
     return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def networks(cells: Sequence[CellResult]) -> int:
+    """Return how many networks cells have."""
+    return sum(cell.replicates for cell in cells)
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital letter."""
+    return text[:1].upper() + text[1:]

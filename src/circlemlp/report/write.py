@@ -14,7 +14,7 @@ import pandas as pd
 from circlemlp.config import Data, Report
 from circlemlp.core.data import sample_dataset
 from circlemlp.errors import UserError
-from circlemlp.report import words
+from circlemlp.report import headline, words
 from circlemlp.report.cell_results import numbered
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import Comparison, compare
@@ -124,12 +124,10 @@ def report(
     """Yield the parts of the report; ``how`` are the commands that train its records."""
     settings, data = comparison.settings, comparison.cells[0].trained.config.data
     tuned = numbered(comparison.cells[0].trained.replicates)
-    judging = (comparison.confirmation or comparison.cells)[0]
-    judged = numbered(judging.trained.replicates)
-    single = judging.replicates == 1
-    yield " ".join(words.headline(comparison))
-    yield words.population(comparison)
-    yield from words.what_was_run(comparison)
+    judged, single = numbered(comparison.judging.trained.replicates), comparison.judging.replicates == 1
+    yield " ".join(headline.headline(comparison))
+    yield headline.population(comparison)
+    yield from headline.what_was_run(comparison)
     yield Heading("What else the numbers support")
     yield Bullets([(sentence,) for sentence in words.findings(comparison)])
     yield pictures["boundaries"]
@@ -146,7 +144,7 @@ def report(
         "of the square; it is computed from the parameters, in real arithmetic and not from samples, and flipped "
         "labels do not count. Errors and losses are 25% trimmed means on the scale of the logarithm, accuracies 25% "
         "trimmed means"
-        + (", with 95% intervals (Tukey and McLaughlin's). " if judging.accuracy.exists else ". ")
+        + (", with 95% intervals (Tukey and McLaughlin's). " if comparison.judging.accuracy.exists else ". ")
         + f"A bad run diverged or has a true error above {settings.bad_run_error:g}; in parentheses is the 95% "
         "interval of their share (Wilson's). A replicate that diverged counts as the worst possible."
     )
