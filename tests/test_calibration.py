@@ -3,9 +3,12 @@
 import importlib.util
 import re
 
+import numpy as np
 import pytest
 
+from circlemlp.store.results import export
 from conftest import SOURCE
+from made_up import made_up
 
 spec = importlib.util.spec_from_file_location("calibrate", SOURCE / "benchmarks/calibrate.py")
 calibrate = importlib.util.module_from_spec(spec)
@@ -36,12 +39,34 @@ def better_first(rng, good, shape, n):
 
 @pytest.mark.parametrize("n", [10, 30])
 def test_intervals_hold_the_location_as_often_as_they_say(n):
-    assert 0.92 < calibrate.coverage(NORMAL, n, samples=1000) < 0.98
+    assert 0.92 < calibrate.coverage(NORMAL, 0.0, n, samples=1000) < 0.98
+
+
+def test_the_shipped_replicates_are_resampled_from_the_results(tmp_path):
+    # The true errors that are made up are a tenth of the losses; a replicate that diverged counts 1.
+    export(tmp_path / "own", [made_up((4,), 0.03, [0.1, 1.0, None]), made_up((4,), 0.03, [0.01], first=3)])
+    own = calibrate.shipped(tmp_path / "own")
+    assert {name: list(values) for name, values in own.items()} == {"2-4-1 at 0.03": pytest.approx([-2, -1, 0, -3])}
+    assert calibrate.shipped(tmp_path / "nothing") == {}
+    drawn = calibrate.resampled(own["2-4-1 at 0.03"])(np.random.default_rng(0), (5, 100))
+    assert (drawn.shape, set(drawn.flat)) == ((5, 100), set(own["2-4-1 at 0.03"]))
+
+
+def test_the_location_of_a_population_of_six_values():
+    # A quarter of six is one and a half.
+    assert calibrate.population_location(np.array([9.0, 1, 2, 4, -7, 5])) == pytest.approx((1 / 2 + 2 + 4 + 5 / 2) / 3)
+
+
+def test_intervals_hold_the_location_of_resampled_replicates():
+    values = np.random.default_rng(5).normal(-2.3, 0.15, 30)
+    true = calibrate.population_location(values)
+    assert 0.92 < calibrate.coverage(calibrate.resampled(values), true, 30, samples=1000) < 0.98
 
 
 def test_the_page_has_a_table_of_every_case():
     measured = (SOURCE / "docs/calibration.md").read_text().partition("## Measured")[2]
     for name in (*calibrate.SHAPES, *calibrate.GOOD_RATES):
         assert f"| {name} |" in measured
+    assert bool(re.search(r"\| 2-[\d-]+-1 at 0\.\d+ \|", measured)) != ("own replicates were not there" in measured)
     assert f"Seed {calibrate.SEED}, {calibrate.ROUNDS} experiments" in measured
     assert re.search(r"One core took \d+ minutes", measured)
