@@ -12,6 +12,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.core.utils import run_job
 from hydra.types import HydraContext
@@ -36,7 +37,7 @@ class Launcher:
             if not isinstance(folder, str):
                 raise ConfigError(f"hydra.{kind}.dir={folder}: must be a folder")
             self._settings.hydra[kind].dir = folder
-        self._context = HydraContext(config_loader=_Composed(command.composer), callbacks=_NoCallbacks())
+        self._context = HydraContext(config_loader=_Composed(command.composer), callbacks=Callbacks())
         self._launched = 0
         if command.multirun:  # before any worker, because it unblocks SIGINT when it is started, see interruptible()
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -79,16 +80,6 @@ class _Composed:
         config.hydra.overrides.task = list(sweep_overrides)
         config.hydra.job.override_dirname = ",".join(sorted(sweep_overrides))
         return config
-
-
-class _NoCallbacks:
-    """Hydra's interface to callbacks, of which there are none."""
-
-    def on_job_start(self, **_: object) -> None:
-        """Do nothing."""
-
-    def on_job_end(self, **_: object) -> None:
-        """Do nothing."""
 
 
 def train_job(composed: DictConfig) -> str | None:
