@@ -1,7 +1,6 @@
 """Indexing while a sweep goes on, in a process that ends with the one that started it."""
 
 import os
-import select
 import threading
 import time
 from pathlib import Path
@@ -20,7 +19,8 @@ def follow(records: Path, tracking: Tracking) -> None:
     If standard input ends without that, or the parent process does, this process ends after the run being written.
     """
     done = threading.Event()
-    threading.Thread(target=_listen, args=(done, os.getppid()), daemon=True).start()
+    threading.Thread(target=_listen, args=(done,), daemon=True).start()
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     index, store = Index(tracking), Store(records)
     seen: set[str] = set()
     ended = False
@@ -32,23 +32,22 @@ def follow(records: Path, tracking: Tracking) -> None:
             seen = present
 
 
-def _listen(done: threading.Event, parent: int) -> None:
-    """Wait for the word on standard input, and then for the end of the parent."""
-    heard = b""
-    while heard != DONE and os.getppid() == parent:
-        if select.select([0], [], [], SECONDS_BETWEEN_LOOKS)[0]:
-            more = os.read(0, len(DONE))
-            heard += more
-            if not more:
-                parent = 0  # as good as gone
-    if heard == DONE:
-        done.set()
-    end_with(parent)
+def _listen(done: threading.Event) -> None:
+    """Wait for the word on standard input; end this process where that ends without it."""
+    with open(0, "rb", buffering=0, closefd=False) as standard_input:
+        if standard_input.readline() == DONE:
+            done.set()
+        else:
+            _end()
 
 
 def end_with(parent: int) -> None:
     """Wait until this process has another parent, and then end it, between two runs."""
     while os.getppid() == parent:
         time.sleep(SECONDS_BETWEEN_LOOKS)
+    _end()
+
+
+def _end() -> None:
     with WRITING:
         os._exit(1)
