@@ -21,6 +21,7 @@ from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Picture
 from circlemlp.report.regimes import diverged
 from circlemlp.report.rulers import best_line_error, constant_error
+from circlemlp.report.statistics import Interval
 from circlemlp.report.tables import rows_of
 
 POINTS_SHOWN = 250
@@ -87,7 +88,8 @@ def boundaries(comparison: Comparison) -> Figure:
         for label, color in ((0, "#9f1d20"), (1, "#174a7c")):
             axes.scatter(*x[y == label].T, s=8, color=color, linewidth=0)
         error = best.judged.true_errors[row]
-        shown = f"true error {error:.3g}" if cell.history.diverged_at[row] < 0 else "diverged"
+        known = "not known" if np.isnan(error) else f"{error:.3g}"
+        shown = f"true error {known}" if cell.history.diverged_at[row] < 0 else "diverged"
         axes.set_title(
             f"{best.cell.architecture}, learning rate {best.cell.learning_rate:g}\nreplicate {number}: {shown}"
         )
@@ -105,7 +107,10 @@ def boundaries(comparison: Comparison) -> Figure:
 
 
 def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
-    """Draw the true error of every replicate against the learning rate, and medians, a colour for each architecture."""
+    """Draw the true error of every replicate that chose against the learning rate, and medians.
+
+    Each architecture has a colour. Where other replicates judge, their estimates and intervals are drawn too.
+    """
     figure = Figure(figsize=(8.6, 4.6), layout="constrained")
     axes = figure.subplots()
     boundary = true_boundary(comparison.cells[0].trained.config)
@@ -124,6 +129,9 @@ def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
         )
         medians = own.groupby("learning_rate")["true_error"].median()
         axes.plot(medians.index, medians, color=colors[name], label=name, linewidth=1.6)
+        best = comparison.best[place]
+        if comparison.confirmation and best.exists:
+            _draw_estimate(axes, best.cell.learning_rate * aside, best.judged.error, colors[name])
     for error, text in (
         (constant_error(boundary), "constant answer"),
         (best_line_error(boundary), "best straight line"),
@@ -144,6 +152,13 @@ def learning_rates(comparison: Comparison, replicates: pd.DataFrame) -> Figure:
     if len(comparison.best) <= MOST_IN_LEGEND:
         figure.legend(title="architecture", loc="outside right center")
     return figure
+
+
+def _draw_estimate(axes: Axes, x: float, error: Interval, color: tuple[float, float, float]) -> None:
+    """Draw an estimate of a true error as a diamond, and its interval where it has one."""
+    if error.exists:
+        axes.vlines(x, error.low, error.high, color=color, linewidth=2.2, zorder=4)
+    axes.plot(x, error.estimate, "D", color=color, markersize=7, markeredgecolor="black", zorder=5)
 
 
 def heatmap(comparison: Comparison) -> Figure:

@@ -168,6 +168,7 @@ def report(
     yield (
         f"Points are replicates (at most {MOST_REPLICATES} of a cell), a little aside for each architecture; lines are "
         "medians, without those that diverged."
+        + (f" Diamonds are the estimates from {judged}, with their intervals." if comparison.confirmation else "")
     )
     yield pictures["heatmap"]
     yield "Framed: the best learning rate of each architecture."
