@@ -563,6 +563,9 @@ def test_every_number_about_the_best_rates_is_of_the_replicates_that_judge(tmp_p
     assert "All numbers here are of replicates 3 to 7." in best
     assert re.findall(r"^\| (2-\S+) .*\| (\d of \d) ", best, re.M) == [("2-4-1", "0 of 5"), ("2-6-3-1", "5 of 5")]
     assert "mean over replicates 3 to 7 and band" in text
+    for said in ("Diamonds are the estimates from replicates 3 to 7", "with 95% intervals"):
+        assert said in text
+        assert said not in report(tmp_path / "one_stage")
     every = text.partition("## Every cell")[2].partition("##")[0]
     assert "All numbers here are of replicates 0 to 2." in every
     assert len(re.findall(r"^\| 2-", every, re.M)) == 5

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from circlemlp.errors import UserError
+from circlemlp.report.cell_results import numbered
 from circlemlp.report.comparison import compare
 from circlemlp.report.selection import RULE, select
 from circlemlp.store import selection
@@ -59,6 +60,16 @@ def test_who_confirms_follows_whoever_chose():
     assert (found.tuned.numbers, found.confirmation.numbers) == (range(5, 10), range(10, 14))
     with pytest.raises(UserError, match=r"^these results have replicates 5 to 6, 9; a selection takes .* a gap$"):
         select([made_up((4,), 0.1, [0.1], first=9), ranges[1]], SETTINGS, 4)
+
+
+def test_replicates_are_named_by_their_numbers():
+    for numbers, text in (
+        ([3], "replicate 3"),
+        (range(10), "replicates 0 to 9"),
+        ([0, 2, 3, 4], "replicates 0, 2 to 4"),
+        (range(0, 16, 2), "8 replicates between 0 and 14"),
+    ):
+        assert numbered(np.array(numbers)) == text
 
 
 def test_it_is_written_and_read_back(tmp_path):
