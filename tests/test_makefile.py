@@ -15,7 +15,7 @@ STAMP = ".venv/.installed"
 
 def refused(project: Project, *arguments: str) -> str:
     """Run make, and return the only line it says, having built nothing."""
-    done = project.run("make", *arguments, code=2, timeout=20)
+    done = project.run("make", *arguments, code=2)
     assert done.stdout == ""
     assert not (project.folder / ".venv").exists()
     (line,) = done.stderr.splitlines()
