@@ -69,7 +69,7 @@ def test_it_says_what_was_run_and_what_came_out(tmp_path):
     assert "40 training and 100 validation points, drawn anew for each replicate, label noise 0." in text
     assert "Always giving the more frequent answer has true accuracy 0.7854." in text
     assert "Of replicates 0 to 2, each panel shows the one with the median true error." in text
-    assert "the points are the first 100 of the validation points that it had" in text
+    assert "the points are the first 100 validation points of that replicate" in text
     assert "The best learning rate is at an edge of the grid: 2-4-1 (0.1, the highest). A better one may lie" in text
     assert "1 of 15 networks diverged." in text
     assert "| 2-6-3-1 | 0.03 | 0.025 | 0.9700 | 0.25 | 0 of 3 | 0 of 3 | good |" in text
@@ -163,6 +163,7 @@ def without_errors(records):
     ("records", "says"),
     [
         (grid(1, [0.1], [0.1]), "There is one architecture"),
+        (grid(1, [0.1], [0.1]), "Each panel shows replicate 0."),
         (grid(2, [round(0.001 * 1.2**n, 6) for n in range(26)]), "26 learning rates"),
         (grid(1, [round(0.001 * 1.05**n, 6) for n in range(100)]), "100 learning rates (0.001 to 0.125"),
         (grid(14, [0.1, 0.2]), "The first 12 architectures."),
@@ -172,7 +173,7 @@ def without_errors(records):
         (grid(2, [0.1, 0.2], [0.1] * 9, activation="gelu"), "2-4-1 gelu"),
         (grid(1, [0.1, 0.2])[:1] + grid(2, [0.3])[1:], "(2 of 4 cells of the grid are missing)"),
     ],
-    ids=["one", "26", "100", "architectures", "all_diverged", "some_diverged", "unknown", "gelu", "holes"],
+    ids=["one", "single", "26", "100", "architectures", "all_diverged", "some_diverged", "unknown", "gelu", "holes"],
 )
 def test_whatever_the_results_are_there_is_a_report(tmp_path, records, says):
     text = report(tmp_path, records)

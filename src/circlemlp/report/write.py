@@ -134,9 +134,13 @@ def report(
     panels = f"The first {MOST_PANELS} architectures. " if len(comparison.best) > MOST_PANELS else ""
     yield (
         panels
-        + ("" if single else f"Of {judged}, each panel shows the one with the median true error. ")
+        + (
+            f"Each panel shows {judged}. "
+            if single
+            else f"Of {judged}, each panel shows the one with the median true error. "
+        )
         + "Colour is p(y = 1 | x); the points are the "
-        f"first {min(POINTS_SHOWN, data.n_validation)} of the validation points that it had, by their label."
+        f"first {min(POINTS_SHOWN, data.n_validation)} validation points of that replicate, by their label."
     )
     yield Heading("Each architecture at its best learning rate")
     yield (
