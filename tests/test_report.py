@@ -186,13 +186,14 @@ def test_whatever_the_results_are_there_is_a_report(tmp_path, records, says):
     ("confirmation", "says"),
     [
         (CONFIRMATION[:1], "| 2-6-3-1 | 0.03 | not confirmed |"),
+        (CONFIRMATION[:1], "Of architectures that are not judged, replicates 0 to 2 are shown. Epoch 0"),
         (
             [made_up((4,), 0.1, [None] * 5, first=3), CONFIRMATION[1]],
             "| 2-4-1 | 0.1 (highest of the grid) | diverged |",
         ),
         (without_errors(CONFIRMATION), "The true error of 9 networks could not be computed"),
     ],
-    ids=["lacking", "diverged", "unknown"],
+    ids=["lacking", "not_judged", "diverged", "unknown"],
 )
 def test_whatever_confirms_there_is_a_report(tmp_path, confirmation, says):
     text = report(tmp_path, confirmation=confirmation)
@@ -564,6 +565,7 @@ def test_every_number_about_the_best_rates_is_of_the_replicates_that_judge(tmp_p
     assert "All numbers here are of replicates 3 to 7." in best
     assert re.findall(r"^\| (2-\S+) .*\| (\d of \d) ", best, re.M) == [("2-4-1", "0 of 5"), ("2-6-3-1", "5 of 5")]
     assert "mean over replicates 3 to 7 and band" in text
+    assert "not judged" not in text
     for said in ("Diamonds are the estimates from replicates 3 to 7", "with 95% intervals"):
         assert said in text
         assert said not in report(tmp_path / "one_stage")

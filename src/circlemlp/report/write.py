@@ -125,6 +125,8 @@ def report(
     settings, data = comparison.settings, comparison.cells[0].trained.config.data
     tuned = numbered(comparison.cells[0].trained.replicates)
     judged, single = numbered(comparison.judging.trained.replicates), comparison.judging.replicates == 1
+    lacking = comparison.confirmation and any(one.lacks for one in comparison.best)
+    others = f" Of architectures that are not judged, {tuned} are shown." if lacking else ""
     yield " ".join(headline.headline(comparison))
     yield headline.population(comparison)
     yield from headline.what_was_run(comparison)
@@ -140,7 +142,7 @@ def report(
             else f"Of {judged}, each panel shows the one with the median true error. "
         )
         + "Colour is p(y = 1 | x); the points are the "
-        f"first {min(POINTS_SHOWN, data.n_validation)} validation points of that replicate, by their label."
+        f"first {min(POINTS_SHOWN, data.n_validation)} validation points of that replicate, by their label.{others}"
     )
     yield Heading("Each architecture at its best learning rate")
     yield (
@@ -181,7 +183,7 @@ def report(
     yield (
         f"{panels}Each architecture at its best learning rate"
         + (f", {judged}" if single else f": mean over {judged} and band from the lowest to the highest")
-        + ". Epoch 0 is before training; at most 101 epochs are drawn."
+        + f".{others} Epoch 0 is before training; at most 101 epochs are drawn."
     )
     yield Heading("Differences between architectures")
     yield from differences(comparison)
