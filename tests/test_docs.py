@@ -17,12 +17,17 @@ DOCUMENTS = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE /
 SMALL = {
     "generate": ("data.n_train=60", "data.n_validation=40"),
     "train": ("data.n_train=60", "data.n_validation=40", "training.epochs=4", "training.replicates=2", "tracking=none"),
+    "select_rates": ("data.n_train=60", "data.n_validation=40", "confirmation.replicates=2"),
+    "confirm": ("data.n_train=60", "data.n_validation=40", "training.epochs=4", "tracking=none"),
     "report": ("data.n_train=60", "data.n_validation=40"),
 }
 """Overrides that make the documented commands take seconds."""
 INSTEAD = {
     "dvc repro": None,  # the last tests here and test_pipeline run it
-    "dvc exp run -S 'conf/model/mlp_64.yaml:hidden_layer_sizes=[96]'": None,  # test_pipeline runs one
+    # test_pipeline runs these, on a smaller experiment
+    "dvc exp run -S 'conf/experiment/architectures_by_learning_rate.yaml:grid.learning_rate=[0.01,0.1]'": None,
+    "dvc exp run -S conf/pipeline.yaml:data=rings": None,
+    "dvc exp run -S 'conf/model/mlp_64.yaml:hidden_layer_sizes=[96]'": None,
     "git checkout .": None,
     "dvc checkout": None,
     "pip install '.[sklearn]'": None,  # test_makefile installs the package, without a registry
@@ -137,25 +142,6 @@ def test_the_readme_tells_how_to_add_an_architecture(tiny):
     file, *lines = re.search(r"is a file `(\S+)` with three lines, `(.*?)`,\s`(.*?)` and `(.*?)`", README).groups()
     (tiny.folder / file).write_text("\n".join(lines))
     assert "2-32-32-1" in tiny.train("-m", f"model={Path(file).stem}", *TINY).stdout
-
-
-def test_the_readme_tells_how_to_run_the_pipeline_on_another_data_set(project):
-    assert "(`- override /data: disk`)" in README
-    experiment = "conf/experiment/architectures_by_learning_rate.yaml"
-    project.edit(experiment, "defaults:\n", "defaults:\n  - override /data: disk\n  - override /tracking: none\n")
-    project.edit("dvc.yaml", "data/quarter_circle.npz", "data/disk.npz")
-    project.edit("dvc.yaml", "conf/data/quarter_circle.yaml", "conf/data/disk.yaml")
-    for file, old, new in (
-        ("conf/data/disk.yaml", "5000", "60"),
-        ("conf/data/disk.yaml", "2000", "40"),
-        ("conf/training/full_batch.yaml", "epochs: 1000", "epochs: 4"),
-        ("conf/training/full_batch.yaml", "replicates: 10", "replicates: 2"),
-        (experiment, "model: mlp_128_64,mlp_64_32,mlp_128,mlp_64", "model: mlp_64"),
-        (experiment, "0.0001,0.0003,0.001,0.003,0.01,0.03,0.1,0.3,1.0", "0.01"),
-    ):
-        project.edit(file, old, new)  # to make it small
-    project.run("dvc", "repro")
-    assert "disk" in (project.folder / "reports/report.md").read_text()
 
 
 def test_the_python_of_the_readme_runs():

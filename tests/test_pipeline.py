@@ -9,22 +9,23 @@ import subprocess
 import pytest
 import yaml
 
+from circlemlp.store import results, selection
 from circlemlp.store.identity import code_digest
+from circlemlp.store.trained import join
 from conftest import Project
 
 
 @pytest.fixture
 def smoke(project):
     """A project whose pipeline runs the smoke experiment."""
-    project.edit("dvc.yaml", "experiment: architectures_by_learning_rate", "experiment: smoke")
-    project.edit("dvc.yaml", "data: data/quarter_circle.npz", "data: data/smoke.npz")
+    project.edit("conf/pipeline.yaml", "experiment: architectures_by_learning_rate", "experiment: smoke")
     (project.folder / "dvc.lock").unlink(missing_ok=True)
     project.commit()
     return project
 
 
-def repro(project):
-    return project.run("dvc", "repro").stdout
+def repro(project, *stages):
+    return project.run("dvc", "repro", *stages).stdout
 
 
 def clone(project, folder, **environment):
@@ -47,8 +48,22 @@ def trained(output):
     return output.count(" trained")
 
 
+def cells(output):
+    """Return, for each stage that ran and trains, how many cells it trained and how many it found."""
+    stages = re.split(r"^Running stage '(\w+)':$", output, flags=re.M)[1:]
+    ran = dict(zip(stages[::2], stages[1::2], strict=True))
+    return {stage: (trained(ran[stage]), ran[stage].count(" found")) for stage in ("tune", "confirm") if stage in ran}
+
+
+def chosen(project):
+    """Return the cells that were selected: sizes and learning rate."""
+    choices = selection.read(project.folder / "reports/selection.json").choices
+    return {(*one.model.hidden_layer_sizes, rate) for one in choices for rate in one.learning_rates}
+
+
 def test_a_fresh_clone_elsewhere_gives_the_same_bytes(smoke, tmp_path):
     repro(smoke)
+    assert smoke.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
     smoke.commit()
     assert smoke.git("status", "--porcelain") == ""
     home = tmp_path / "somebody else"
@@ -65,11 +80,19 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(smoke, tmp_path):
         OPENBLAS_NUM_THREADS="2",
     )
     assert not (elsewhere.folder / "results").is_dir() or not list((elsewhere.folder / "results").glob("*/records"))
+    (elsewhere.folder / "reports/selection.json").unlink()  # or there is nothing for its stage to do
     output = repro(elsewhere)
-    assert trained(output) == 6
+    assert re.findall(r"^Running stage '(\w+)'", output, re.M) == ["generate", "tune", "select", "confirm", "report"]
+    assert cells(output) == {"tune": (6, 0), "confirm": (len(chosen(smoke)), 0)}
     assert elsewhere.git("status", "--porcelain") == ""
     tracked = elsewhere.git("ls-files").splitlines()
-    for name in ("dvc.lock", "reports/report.md", "reports/metrics.json", "reports/figures/boundaries.svg"):
+    for name in (
+        "dvc.lock",
+        "reports/selection.json",
+        "reports/report.md",
+        "reports/metrics.json",
+        "reports/figures/boundaries.svg",
+    ):
         assert name in tracked
     assert (elsewhere.folder / "reports/report.html").read_bytes() == (
         smoke.folder / "reports/report.html"
@@ -77,47 +100,96 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(smoke, tmp_path):
 
 
 def test_only_what_changed_runs_again(smoke):
-    assert trained(repro(smoke)) == 6
-    again = repro(smoke)
+    first = cells(repro(smoke, "confirm"))
+    was = chosen(smoke)
+    assert first == {"tune": (6, 0), "confirm": (len(was), 0)}
+    assert {cell[:-1] for cell in was} == {(64,), (64, 32)}
+    again = repro(smoke, "confirm")
     assert "Data and pipelines are up to date." in again
     assert "Running stage" not in again
-    assert smoke.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
 
     smoke.edit("conf/model/mlp_64.yaml", "[64]", "[48]")
-    output = repro(smoke)
-    assert (trained(output), output.count(" found")) == (3, 3)
-    assert "2-48-1" in (smoke.folder / "reports/report.md").read_text()
+    narrower = cells(repro(smoke, "confirm"))
+    assert narrower == {"tune": (3, 3), "confirm": confirmed(smoke, was)}
+    assert {cell[:-1] for cell in chosen(smoke)} == {(48,), (64, 32)}
+    was |= chosen(smoke)
 
-    smoke.edit("conf/experiment/smoke.yaml", "0.001,0.01,0.1", "0.001,0.01,0.1,0.2")
-    output = repro(smoke)
-    assert (trained(output), output.count(" found")) == (2, 6)
+    smoke.edit("conf/experiment/smoke.yaml", "[0.001, 0.01, 0.1]", "[0.001, 0.01, 0.1, 0.2]")
+    wider = cells(repro(smoke, "confirm"))
+    assert wider == {"tune": (2, 6), "confirm": confirmed(smoke, was)}
+    assert len(smoke.records()) == sum(new for stages in (first, narrower, wider) for new, _ in stages.values())
 
     smoke.edit("conf/model/mlp_64.yaml", "[48]", "[64]")
-    smoke.edit("conf/experiment/smoke.yaml", "0.001,0.01,0.1,0.2", "0.001,0.01,0.1")
-    assert trained(repro(smoke)) == 0
+    smoke.edit("conf/experiment/smoke.yaml", "[0.001, 0.01, 0.1, 0.2]", "[0.001, 0.01, 0.1]")
+    assert trained(repro(smoke, "confirm")) == 0
+
+
+def confirmed(project, before):
+    """Return how many of the selected cells a confirmation has to train and to find, where some were before."""
+    now = chosen(project)
+    return len(now - before), len(now & before)
+
+
+def test_the_grid_and_the_data_can_be_changed_for_an_experiment(smoke):
+    repro(smoke, "confirm")
+    was = chosen(smoke)
+    smoke.commit()
+    grid = "conf/experiment/smoke.yaml:grid.learning_rate"
+    done = smoke.run("dvc", "exp", "run", "confirm", "--set-param", f"{grid}=[0.01,0.1,0.2]")
+    assert cells(done.stdout) == {"tune": (2, 4), "confirm": confirmed(smoke, was)}
+    was |= chosen(smoke)
+    done = smoke.run("dvc", "exp", "run", "confirm", "--set-param", f"{grid}=[0.1,0.2]")  # the file was written by DVC
+    assert cells(done.stdout) == {"tune": (0, 4), "confirm": confirmed(smoke, was)}
+    assert "grid.learning_rate" in smoke.run("dvc", "params", "diff").stdout
+
+    smoke.git("checkout", ".")
+    done = smoke.run("dvc", "exp", "run", "confirm", "--set-param", "conf/pipeline.yaml:data=rings")
+    assert cells(done.stdout) == {"tune": (6, 0), "confirm": (len(chosen(smoke)), 0)}
+    assert {one.config.data.shape for one in results.read(smoke.folder / "results/smoke_confirmation")} == {"rings"}
+    assert smoke.git("diff", "--name-only", "conf") == "conf/pipeline.yaml"
+
+
+def test_more_replicates_are_the_next_range_and_one_report_joins_both(smoke):
+    repro(smoke, "tune")
+    before = smoke.records()
+    smoke.run("python", "pipelines/generate.py", "experiment=smoke", "training.first_replicate=3")
+    sweep = ("-m", "experiment=smoke", "tracking=none")
+    assert trained(smoke.train(*sweep, "training.first_replicate=3").stdout) == 6
+    new = smoke.records() - before
+    assert len(new) == 6
+    both = ("experiment=smoke", "paths.results=results/both", "paths.reports=reports/both")
+    done = smoke.train(*sweep, "training.first_replicate=0,3", *both)
+    assert (trained(done.stdout), done.stdout.count(" found")) == (0, 12)
+    cells = join(results.read(smoke.folder / "results/both"))
+    assert [one.replicates.tolist() for one in cells] == [list(range(6))] * 6
+    smoke.run("python", "pipelines/select_rates.py", *both)
+    wanted = selection.read(smoke.folder / "reports/both/selection.json")
+    assert (wanted.tuned.numbers, wanted.confirmation.numbers) == (range(6), range(6, 8))
+    smoke.run("python", "pipelines/report.py", *both)
+    assert "6 replicates" in (smoke.folder / "reports/both/report.md").read_text()
 
 
 def test_the_pipeline_and_a_sweep_by_hand_share_their_cells(smoke):
     smoke.run("python", "pipelines/generate.py", "experiment=smoke")
-    by_hand = smoke.train("-m", "experiment=smoke", "model=mlp_64", "tracking=none", "paths.results=null")
+    by_hand = smoke.train("-m", "experiment=smoke", "model=mlp_64", "tracking=none")
     assert trained(by_hand.stdout) == 3
-    assert trained(repro(smoke)) == 3
-    after = smoke.train("-m", "experiment=smoke", "tracking=none", "paths.results=null")
+    output = repro(smoke, "confirm")
+    n_confirmed = len(chosen(smoke))
+    assert cells(output) == {"tune": (3, 3), "confirm": (n_confirmed, 0)}
+    after = smoke.train("-m", "experiment=smoke", "tracking=none")
     assert trained(after.stdout) == 0
     # The records that come with the results are as good as those in the store, for DVC's own stages too.
     shutil.rmtree(smoke.folder / "runs")
-    smoke.edit("conf/model/mlp_64.yaml", "[64]", "[48]")
-    output = repro(smoke)
-    assert (trained(output), output.count(" found")) == (3, 3)
-    smoke.edit("conf/model/mlp_64.yaml", "[48]", "[64]")
-    assert trained(repro(smoke)) == 3
+    smoke.edit("conf/experiment/smoke.yaml", "[0.001, 0.01, 0.1]", "[0.001, 0.01, 0.1, 1e-05]")
+    assert cells(repro(smoke, "confirm")) == {"tune": (2, 6), "confirm": (0, n_confirmed)}
     shutil.rmtree(smoke.folder / "runs")
-    after = smoke.train("-m", "experiment=smoke", "tracking=none", "paths.results=null")
-    assert after.stdout.count(" found") == 6
+    after = smoke.train("-m", "experiment=smoke", "tracking=none")
+    assert after.stdout.count(" found") == 8
 
 
 def test_metrics_plots_and_experiments(smoke):
     repro(smoke)
+    was = chosen(smoke)
     smoke.commit()
     shown = json.loads(smoke.run("dvc", "metrics", "show", "--json").stdout)
     metrics = shown[""]["data"]["reports/metrics.json"]["data"]
@@ -130,7 +202,7 @@ def test_metrics_plots_and_experiments(smoke):
 
     # Another value of a conf file, without touching the committed one.
     done = smoke.run("dvc", "exp", "run", "--set-param", "conf/model/mlp_64.yaml:hidden_layer_sizes=[32]")
-    assert trained(done.stdout) == 3
+    assert cells(done.stdout) == {"tune": (3, 3), "confirm": confirmed(smoke, was)}
     changed = yaml.safe_load((smoke.folder / "conf/model/mlp_64.yaml").read_text())
     assert changed == {"hidden_layer_sizes": [32], "activation": "relu", "initialisation": "he"}
     changes = json.loads(smoke.run("dvc", "metrics", "diff", "--json").stdout)
@@ -145,10 +217,11 @@ def test_metrics_plots_and_experiments(smoke):
 def test_an_experiment_in_a_folder_of_its_own_leaves_this_one_alone(smoke):
     repro(smoke)
     smoke.commit()
+    records = smoke.records()
     done = smoke.run("dvc", "exp", "run", "--temp", "--set-param", "conf/config.yaml:numerics=native")
-    assert trained(done.stdout) == 6
+    assert cells(done.stdout)["tune"] == (6, 0)
     assert smoke.git("status", "--porcelain") == ""
-    assert len(smoke.records()) == 6
+    assert smoke.records() == records
     (name,) = re.findall("Reproducing experiment '(.+)'", done.stdout)
     smoke.run("dvc", "exp", "apply", name)
     assert "| numeric environment | native: " in (smoke.folder / "reports/report.md").read_text()
@@ -169,11 +242,7 @@ def test_analytics_are_off(project):
 
 
 def test_no_stage_file_names_a_file_that_is_not_there(project):
-    stages = yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]
-    for stage in stages.values():
-        for dependency in stage["deps"]:
-            if "${" not in dependency:
-                assert (project.folder / dependency).exists(), dependency
-        for parameters in stage["params"]:
-            (path,) = parameters
-            assert "${" in path or (project.folder / path).exists(), path
+    whole = yaml.safe_load((project.folder / "dvc.yaml").read_text())
+    for path in [path for stage in whole["stages"].values() for path in stage["deps"]] + whole["params"]:
+        made = "${" in path or path in whole["stages"]["select"]["outs"][0]
+        assert made or (project.folder / path).exists(), path
