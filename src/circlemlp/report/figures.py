@@ -187,7 +187,7 @@ def heatmap(comparison: Comparison) -> Figure:
         if wide.notna().any(axis=None):
             _shade(axes, wide, annotated=annotated)
             for best in comparison.best:
-                if best.exists:
+                if best.lacks != "rate":
                     axes.add_patch(_frame(rates.index(best.cell.learning_rate), names.index(best.cell.architecture)))
             axes.set(title=value, xlabel="learning rate", ylabel="")
         else:

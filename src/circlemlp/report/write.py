@@ -76,8 +76,10 @@ def write_report(
     _check_points(used)
     how = commands(used, data)
     replicates = _table(replicate_rows(records), ["replicate"])
-    shown = [record for one in comparison.best for record in one.judged.trained.records]
-    curves = _table(curve_rows(shown), ["replicate", "epoch"])
+    shown = [*comparison.best[:MOST_PANELS], min(comparison.best, key=lambda one: one.rank)]
+    curves = _table(
+        curve_rows(record for one in shown for record in one.judged.trained.records), ["replicate", "epoch"]
+    )
     with disk.plain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with disk.lock(folder / ".lock"):
