@@ -1,4 +1,7 @@
-"""Bring the MLflow index up to date from the records, and show it: python pipelines/index.py --serve"""
+"""Bring the MLflow index up to date from the records, and show it: python pipelines/index.py --serve
+
+What was deleted in its pages stays deleted, unless --all is given.
+"""
 
 import logging
 import os
@@ -10,12 +13,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P and python -m
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.config import Tracking
+from circlemlp.config import Indexing
 from circlemlp.errors import ConfigError
 from circlemlp.run.compose import compose_one
 from circlemlp.run.door import guarded
 from circlemlp.store.records import Store
-from circlemlp.store.results import exported_stores
+from circlemlp.store.results import exported_folders
 from circlemlp.tracking.following import end_with, follow
 from circlemlp.tracking.index import Index
 from circlemlp.tracking.serving import listen, serve
@@ -25,10 +28,10 @@ def main() -> int:
     logging.disable()  # an error that libraries log is raised as well, and then said in one line
     warnings.simplefilter("ignore")
     if sys.argv[1:2] == ["--follow"]:  # started by training, with a folder of records and the settings as JSON
-        follow(Path(sys.argv[2]), Tracking.model_validate_json(sys.argv[3]))
+        follow(Path(sys.argv[2]), Indexing.model_validate_json(sys.argv[3]))
         return 0
-    serving = "--serve" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--serve"]  # the rest is Hydra's
+    serving, everything = "--serve" in sys.argv, "--all" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument not in ("--serve", "--all")]  # the rest is Hydra's
     config = compose_one(sys.argv[1:])
     if config is None:
         return 0
@@ -37,8 +40,10 @@ def main() -> int:
     if "MAKELEVEL" in os.environ:  # make leaves what it started behind when it is killed
         threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     listening = listen(config.tracking.port) if serving else None
-    index = Index(config.tracking)
-    added = index.bring_up_to_date([Store(Path(config.paths.records)), *exported_stores()])
+    index = Index(config.tracking, config.report)
+    if everything:
+        index.restore()
+    added = index.bring_up_to_date(Store(Path(config.paths.records)), exported_folders())
     print(f"{config.tracking.database}: {added} cells added", flush=True)
     if listening:
         serve(index, listening)

@@ -183,12 +183,16 @@ class Confirmation(Section):
 
 
 class Tracking(Section):
-    """The MLflow index. ``database: null`` keeps none."""
+    """The MLflow index. ``database: null`` keeps none.
+
+    ``experiment`` is the MLflow experiment of what is trained; records note it, beside what decides their result.
+    """
 
     database: PathText | None
     artifacts: PathText
     experiment: Annotated[str, Field(min_length=1)]
     curve_points: Annotated[int, Field(ge=2, le=1000)]
+    replicate_runs: Annotated[int, Field(ge=0, le=100_000)]
     port: Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -210,6 +214,13 @@ class Report(Section):
 
     bad_run_error: Annotated[float, Field(gt=0, le=1)]
     practically_equal: Annotated[float, Field(gt=0, le=1)]
+
+
+class Indexing(Section):
+    """What the program that keeps the index has to know of a sweep that it follows."""
+
+    tracking: Tracking
+    report: Report
 
 
 class Printing(Section):

@@ -99,6 +99,7 @@ def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
         started_at=started.isoformat(timespec="seconds"),
         wall_seconds=round(time.perf_counter() - wall, 3),
         cpu_seconds=round(time.process_time() - cpu, 3),
+        experiment=cell.config.tracking.experiment,
         **execution,
     )
     return Record(cell.ingredients, parameters, history, true_error, volatile)

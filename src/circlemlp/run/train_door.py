@@ -217,7 +217,13 @@ def _indexing(config: Config) -> Iterator[None]:
     script = str(PROJECT / "pipelines" / "index.py")
     # A session of its own, so that Ctrl-C reaches the jobs and not the writer in the middle of a run.
     writer = subprocess.Popen(
-        [sys.executable, script, "--follow", config.paths.records, config.tracking.model_dump_json()],
+        [
+            sys.executable,
+            script,
+            "--follow",
+            config.paths.records,
+            config.model_dump_json(include={"tracking", "report"}),
+        ],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )

@@ -86,6 +86,7 @@ class Volatile(Section):
     packages: dict[str, str] | None = None
     commit: str | None = None
     dirty: bool | None = None
+    experiment: str | None = None
 
 
 @dataclass(frozen=True)

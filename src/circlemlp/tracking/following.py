@@ -5,7 +5,7 @@ import threading
 import time
 from pathlib import Path
 
-from circlemlp.config import Tracking
+from circlemlp.config import Indexing
 from circlemlp.store.records import Store
 from circlemlp.tracking.index import WRITING, Index
 
@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 DONE = b"done\n"
 
 
-def follow(records: Path, tracking: Tracking) -> None:
+def follow(records: Path, settings: Indexing) -> None:
     """Index records as they appear, until standard input says ``done``; then index what is left.
 
     If standard input ends without that, or the parent process does, this process ends after the run being written.
@@ -21,14 +21,14 @@ def follow(records: Path, tracking: Tracking) -> None:
     done = threading.Event()
     threading.Thread(target=_listen, args=(done,), daemon=True).start()
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    index, store = Index(tracking), Store(records)
+    index, store = Index(settings.tracking, settings.report), Store(records)
     seen: set[str] = set()
     ended = False
     while not ended:
         ended = done.wait(SECONDS_BETWEEN_LOOKS)
         present = set(store.identities())
         if ended or present - seen:  # at the end always, for damaged ones that were trained again
-            index.bring_up_to_date([store])
+            index.bring_up_to_date(store)
             seen = present
 
 

@@ -1,34 +1,44 @@
-"""The index itself: an MLflow experiment in an SQLite database, which can be deleted at any time.
+"""The index itself: MLflow experiments in an SQLite database, which can be deleted at any time.
 
-It is brought up to date as often as one likes: what is indexed is left alone, what a killed writer left half done is
-done again, and a deleted database comes back.
+It is brought up to date as often as one likes: what is indexed is left alone, a cell's runs are there as a whole or not
+at all, and a deleted database comes back with the same identifiers.
 """
 
 import contextlib
 import errno
+import getpass
 import os
 import sqlite3
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import ExperimentTag, ViewType
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from circlemlp.config import Tracking
+from circlemlp.config import Report, Tracking
 from circlemlp.errors import UserError, first_line
-from circlemlp.report.boundary import draw_record
+from circlemlp.report.cell_results import by_architecture
 from circlemlp.store import disk
 from circlemlp.store.records import DamagedRecord, Record, Store
-from circlemlp.tracking.runs import IDENTITY, KIND, Run
+from circlemlp.tracking import artifacts, rows
+from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, experiment_of, view_tags
+from circlemlp.tracking.runs import CONFIRMATION, STAGE, Indexed, run_id
+
+NAME, PLACE = "circlemlp.experiment", "circlemlp.artifacts"
+"""Tags of our experiments: the names they were made with, which a person may change; where their artifacts are."""
+
+ARTIFACTS = "mlflow-artifacts:/"
+"""Where MLflow finds artifacts: wherever its server is told that they are."""
 
 WRITING = threading.Lock()
 """Held while a run is written, so that another thread can end the process between two runs."""
 
+BACK = "python pipelines/index.py --all brings back what was deleted"
 ELSEWHERE = "choose another place with tracking.database=..."
 AGAIN = f"move it away, and it is made again from the records, or {ELSEWHERE}"
 REMEDIES = {
@@ -42,14 +52,20 @@ REMEDIES = {
 LONGEST_FOLDER = 512 - len("/.aside-12345678/made.db")  # SQLite opens no longer path
 
 
+class DeletedExperiment(UserError):
+    """An experiment that a person deleted in MLflow's pages."""
+
+
 class Index:
-    """One MLflow experiment in one SQLite database; both are made if they are not there.
+    """MLflow experiments in one SQLite database, which is made if it is not there.
+
+    Nothing in it says where it is: artifacts are found below the place that the server is given, so a project can be
+    moved or copied with its index.
 
     Attributes
     ----------
     uri, artifacts : str
-        Where the database and the pictures are.
-    experiment_id : str
+        Where the database and the artifacts are.
 
     Raises
     ------
@@ -57,17 +73,18 @@ class Index:
         If the database cannot be used. The line says what helps.
     """
 
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: Tracking, report: Report) -> None:
         assert tracking.database is not None
         if set(tracking.database) & set("%?"):
             raise UserError(f"tracking.database={tracking.database}: MLflow opens no path with % or ?; choose another")
-        self._points = tracking.curve_points
-        self._database, pictures = Path(tracking.database), Path(tracking.artifacts).absolute()
+        self._tracking, self._report = tracking, report
+        self._database, self._artifacts = Path(tracking.database), Path(tracking.artifacts)
         self._named: set[str] = set()
-        self.artifacts = pictures.as_uri()
+        self._replicates: dict[str, int] = {}
+        self.artifacts = self._artifacts.absolute().as_uri()
         self.uri = _uri(self._database)
         _check_place(self._database, self._database.parent, "database")
-        _check_place(pictures, pictures, "artifacts")
+        _check_place(self._artifacts.absolute(), self._artifacts, "artifacts")
         with self._alone():
             disk.clear_abandoned(self._database.parent)
             if self._database.exists() and not self._database.is_file():
@@ -76,8 +93,8 @@ class Index:
                 self._look()
             else:
                 self._make_database()
-            self._client = MlflowClient(self.uri)
-            self.experiment_id = self._find_experiment(tracking.experiment)
+            self._store = SqlAlchemyStore(self.uri, ARTIFACTS)
+            self._check_artifacts()
 
     def _look(self) -> None:
         """Find what is wrong with the database before MLflow does, which would try for minutes and log every time."""
@@ -97,20 +114,8 @@ class Index:
         """Make a new database aside, since one whose making was interrupted cannot be opened again."""
         with WRITING, disk.aside(self._database.parent) as aside:
             made = aside / "made.db"
-            # With a place for artifacts that is no path, as MLflow puts one into SQL without escaping it.
-            SqlAlchemyStore(_uri(made), "mlflow-artifacts:/").engine.dispose()
+            SqlAlchemyStore(_uri(made), ARTIFACTS).engine.dispose()
             made.replace(self._database)
-
-    def _find_experiment(self, name: str) -> str:
-        """Return the identifier of the experiment, after making it, or bringing a deleted one back."""
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            return str(self._client.create_experiment(name, artifact_location=self.artifacts))
-        if found.artifact_location != self.artifacts:  # the project was moved or copied, or the setting was changed
-            raise UserError(f"{self._database}: keeps its pictures in {found.artifact_location}; {AGAIN}")
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -123,30 +128,160 @@ class Index:
             except Exception as error:  # MLflow, SQLAlchemy and Alembic have none in common
                 raise UserError(f"{self._database}: the index cannot be written ({_in_one_line(error)}") from None
 
-    def bring_up_to_date(self, stores: Iterable[Store]) -> int:
-        """Index the records that are not indexed yet, and return how many were added.
+    def bring_up_to_date(self, records: Store, results: Sequence[Path] = ()) -> int:
+        """Index the records that are not indexed yet, and return how many runs of cells were added.
 
-        A record in several stores is one record. Those that cannot be read are named and left out.
+        Those that a person deleted in MLflow's pages are left as they are, until ``restore``. Records that cannot be
+        read are named and left out.
+
+        Parameters
+        ----------
+        records : Store
+            Each record in it belongs to the experiment that it was trained for.
+        results : sequence of Path
+            Folders of results; those of an experiment belong to it.
         """
         with self._alone():
-            indexed, left_out = self._indexed(), []
-            before = len(indexed)
-            for store in stores:
-                for identity in store.identities():
-                    if identity in indexed:
-                        continue
-                    try:
-                        record = store.load(identity)
-                    except KeyError:  # removed in the meantime
-                        continue
-                    except (DamagedRecord, UserError) as error:
-                        left_out.append(error)
-                        continue
-                    with WRITING:
-                        self._add(record)
-                    indexed.add(identity)
+            left_out: list[Exception] = []
+            added = 0
+            self._replicates.clear()
+            for folder in results:
+                experiment, store = experiment_of(folder), Store(folder / "records")
+                with self._session() as session:
+                    there = rows.cells(session)
+                missing = [one for one in store.identities() if run_id(experiment, one) not in there]
+                added += self._add_all([records, store], missing, left_out, experiment)
+            with self._session() as session:
+                indexed = set(rows.cells(session).values())
+            added += self._add_all([records], [one for one in records.identities() if one not in indexed], left_out)
             self._name(left_out)
-            return len(indexed) - before
+            return added
+
+    def restore(self) -> None:
+        """Bring back what was deleted in MLflow's pages."""
+        with self._alone():
+            for experiment in self._experiments().values():
+                if experiment.lifecycle_stage == "deleted":
+                    self._store.restore_experiment(experiment.experiment_id)
+            with self._session() as session:
+                rows.restore(session)
+
+    def addresses(self) -> dict[str, str]:
+        """Return where MLflow shows each experiment, by its name: the cells that judge, if there are any."""
+        found = {}
+        for name, experiment in self._experiments().items():
+            if experiment.lifecycle_stage == "active":
+                with self._session() as session:
+                    judged = rows.has_tag(session, experiment.experiment_id, STAGE, CONFIRMATION)
+                found[name] = address(experiment.experiment_id, CONFIRMED if judged else CELLS)
+        return found
+
+    def _check_artifacts(self) -> None:
+        """Refuse another place of artifacts than that of the artifacts that are there."""
+        for experiment in self._experiments().values():
+            place = experiment.tags[PLACE]
+            if place != self._place:
+                raise UserError(f"{self._database}: keeps its artifacts in {place}, not in {self._place}; {AGAIN}")
+
+    @property
+    def _place(self) -> str:
+        """The place of artifacts as seen from the database, unless it is an absolute one."""
+        if self._artifacts.is_absolute():
+            return str(self._artifacts)
+        return os.path.relpath(self._artifacts, self._database.parent)
+
+    def _experiments(self) -> dict[str, Any]:
+        """Return the experiments of ours, deleted ones among them, by the names that they were made with."""
+        found: dict[str, Any] = {}
+        token = None
+        while True:
+            page = self._store.search_experiments(ViewType.ALL, max_results=1000, page_token=token)
+            found |= {one.tags[NAME]: one for one in page if NAME in one.tags}
+            token = page.token
+            if not token:
+                return found
+
+    def _experiment(self, about: Experiment) -> Any:
+        """Return an experiment, which is made if it is not there."""
+        known = self._experiments().get(about.name)
+        if known is not None and known.lifecycle_stage == "deleted":
+            raise DeletedExperiment(f"what belongs to {about.name}, which was deleted; {BACK}")
+        if known is not None:
+            return known
+        if self._store.get_experiment_by_name(about.name) is not None:
+            raise UserError(
+                f"{self._database}: has an experiment {about.name} that the index did not make; "
+                f"give it another name in MLflow's pages, or {AGAIN}"
+            )
+        tags = {
+            NAME: about.name,
+            PLACE: self._place,
+            "mlflow.experimentKind": "custom_model_development",
+            **view_tags(),
+        }
+        made = self._store.create_experiment(about.name, tags=[ExperimentTag(*tag) for tag in tags.items()])
+        self._store.set_experiment_tag(made, ExperimentTag("mlflow.note.content", about.description(made)))
+        return self._store.get_experiment(made)
+
+    def _add_all(
+        self,
+        stores: Sequence[Store],
+        identities: Iterable[str],
+        left_out: list[Exception],
+        experiment: str | None = None,
+    ) -> int:
+        """Add records, each from the first store that has a good one: that of the project knows when it was trained.
+
+        An experiment of None is the one that each was trained for.
+        """
+        added = 0
+        for identity in identities:
+            try:
+                record = _load(stores, identity)
+            except (DamagedRecord, UserError) as error:
+                left_out.append(error)
+                continue
+            if record is None:
+                continue
+            try:
+                self._add(experiment or record.volatile.experiment or BY_HAND, record)
+                added += 1
+            except DeletedExperiment as error:
+                left_out.append(error)
+        return added
+
+    def _add(self, name: str, record: Record) -> None:
+        """Write a cell's artifacts, and then its runs, all at once: so a run that is there is a whole one."""
+        about = Experiment.of(name)
+        experiment = self._experiment(about)
+        ((result,),) = by_architecture([record], self._report)
+        indexed = Indexed(
+            record,
+            result,
+            experiment=name,
+            by_hand=name == BY_HAND,
+            command=about.command(record),
+            data_file=about.file_of(record.config.data),
+            bad_run_error=self._report.bad_run_error,
+            points=self._tracking.curve_points,
+            now_ms=round(time.time() * 1000),
+        )
+        most = self._tracking.replicate_runs
+        with WRITING, self._session() as session:
+            if name not in self._replicates:
+                self._replicates[name] = rows.count_replicates(session, experiment.experiment_id)
+            before = self._replicates[name]
+            detailed = before + result.replicates <= most
+            if not detailed and before <= most:
+                rows.delete_replicates(session, experiment.experiment_id)
+            cell = indexed.run(with_replicates=detailed)
+            folder = self._artifacts / experiment.experiment_id / cell.run_id / "artifacts"
+            artifacts.write(folder, record, picture=detailed or indexed.stage == CONFIRMATION)
+            rows.insert(session, experiment.experiment_id, experiment.artifact_location, _user(), cell)
+        self._replicates[name] += result.replicates
+
+    def _session(self) -> Any:
+        return self._store.ManagedSessionMaker(read_only=False)
 
     def _name(self, left_out: Iterable[Exception]) -> None:
         """Say once what is not indexed, in one line for each kind of reason."""
@@ -157,49 +292,34 @@ class Index:
             more = f" (and {len(others)} more like it)" if others else ""
             print(f"not indexed: {first}{more}", file=sys.stderr)
 
-    def _indexed(self) -> set[str]:
-        """Return the identities of the cells that are indexed, after removing what was left unfinished."""
-        for run in self._search(f"attributes.status != 'FINISHED' and tags.`{KIND}` = 'cell'"):
-            for child in self._search(f"tags.mlflow.parentRunId = '{run.info.run_id}'"):
-                self._client.delete_run(child.info.run_id)
-            self._client.delete_run(run.info.run_id)
-        return {run.data.tags[IDENTITY] for run in self._search(f"tags.`{KIND}` = 'cell'")}
 
-    def _search(self, condition: str) -> list[Any]:
-        found, token = [], None
-        while True:
-            page = self._client.search_runs([self.experiment_id], condition, max_results=1000, page_token=token)
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
+def _load(stores: Iterable[Store], identity: str) -> Record | None:
+    """Read a record from the first store that has a good one; None where none has one any more.
 
-    def _add(self, record: Record) -> None:
-        """Write a record's runs. The cell's is finished last, so a finished cell is a whole one."""
-        cell = Run.for_cell(record, self._points)
-        cell_id = self._begin(cell)
-        for replicate in range(record.config.training.replicates):
-            child = Run.for_replicate(record, replicate, self._points)
-            child.tags["mlflow.parentRunId"] = cell_id
-            self._end(self._begin(child), child)
-        with disk.aside(self._database.parent) as aside:
-            picture = aside / "boundary.png"
-            draw_record(record, picture)
-            self._client.log_artifact(cell_id, str(picture))
-        self._end(cell_id, cell)
+    Raises
+    ------
+    DamagedRecord or UserError
+        If no store has a good one: what is wrong with the first.
+    """
+    errors: list[DamagedRecord | UserError] = []
+    for store in stores:
+        try:
+            return store.load(identity)
+        except KeyError:  # removed in the meantime, or never there
+            continue
+        except (DamagedRecord, UserError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return None
 
-    def _begin(self, run: Run) -> str:
-        made = self._client.create_run(self.experiment_id, start_time=run.started_ms, tags=run.tags, run_name=run.name)
-        run_id = str(made.info.run_id)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, run.ended_ms, step) for name, value, step in run.metrics],
-            params=[Param(name, str(value)) for name, value in run.parameters.items()],
-        )
-        return run_id
 
-    def _end(self, run_id: str, run: Run) -> None:
-        self._client.set_terminated(run_id, "FINISHED", end_time=run.ended_ms)
+def _user() -> str:
+    """Return who writes; a number where this machine has no name for them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _uri(database: Path) -> str:

@@ -50,8 +50,21 @@ def serve(index: Index, listening: socket.socket) -> None:
     }
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # uvicorn ends in order at SIGTERM, and knows no SIGHUP
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    # Without the workflow, MLflow opens on traces of chats.
-    page = f"/#/experiments/{index.experiment_id}?workflowType=machine_learning"
-    print(f"http://127.0.0.1:{listening.getsockname()[1]}{page}", flush=True)
     config = uvicorn.Config("mlflow.server.fastapi_app:app", log_config=None, timeout_graceful_shutdown=2)
-    uvicorn.Server(config).run([listening])
+    _Server(config, index).run([listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that says where the experiments are once it answers, which is some seconds after its start."""
+
+    def __init__(self, config: uvicorn.Config, index: Index) -> None:
+        super().__init__(config)
+        self._index = index
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer."""
+        await super().startup(sockets)
+        assert sockets
+        root = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/"
+        for title, place in (self._index.addresses() or {"no cells yet": "#/experiments"}).items():
+            print(f"{root}{place}  {title}", flush=True)

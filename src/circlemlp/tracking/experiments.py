@@ -1,0 +1,146 @@
+"""What an MLflow experiment says: what it is, how to make it again, and the views of its runs that it opens on."""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from circlemlp.config import Data
+from circlemlp.errors import UserError
+from circlemlp.project import CONF
+from circlemlp.report.commands import commands
+from circlemlp.store.records import Record
+from circlemlp.tracking.runs import CONFIRMATION, KIND, STAGE
+
+BY_HAND = "sweeps_by_hand"
+"""Holds the records that no experiment has."""
+CELLS, CONFIRMED = "cells", "confirmed"
+"""The keys of the views."""
+COLUMNS = (
+    *(f"params.`{key}`" for key in ("architecture", "optimizer.learning_rate", "model.initialisation")),
+    f"tags.`{STAGE}`",
+    *(f"metrics.`{key}`" for key in ("true_error", "validation_loss", "validation_accuracy", "bad_runs")),
+)
+
+
+def experiment_of(folder: Path) -> str:
+    """Return the experiment that a folder of results is of; ``dvc.yaml`` says how those of its two stages are named."""
+    return folder.name.removesuffix(f"_{CONFIRMATION}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment of ours, which has a file in ``conf/experiment/`` or only a name.
+
+    Attributes
+    ----------
+    title : str
+    about : list of str
+        What its file says of it.
+    commands : list of str
+        Those that make it, in their order.
+    data_file : str
+        Where its points are; empty where it is where the data set's own file in ``conf/`` says.
+    report : str
+        Where its report is.
+    """
+
+    name: str
+    title: str = ""
+    about: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    data_file: str = ""
+    report: str = ""
+
+    @classmethod
+    @cache
+    def of(cls, name: str) -> "Experiment":
+        """Read what ``conf/`` says of an experiment."""
+        if name == BY_HAND:
+            return cls(name, "Sweeps by hand", ["What was trained without `experiment=`."])
+        path = CONF / "experiment" / f"{name}.yaml"
+        if path.parent != CONF / "experiment" or not path.is_file():
+            return cls(
+                name, name, [f"What was trained with `tracking.experiment={name}` or `paths.results=results/{name}`."]
+            )
+        head = []
+        for line in path.read_text().splitlines():
+            if not line.startswith("#"):
+                break
+            head.append(line.lstrip("# "))
+        settings, top = _read(path), _read(CONF / "config.yaml")
+        in_pipeline = _read(CONF / "pipeline.yaml").get("experiment") == name
+        return cls(
+            name,
+            title=str(settings.get("title", name)),
+            about=[line for line in head if not line.startswith(("@package", "python "))],
+            commands=["make repro"] if in_pipeline else [line for line in head if line.startswith("python ")],
+            data_file=str((settings.get("data") or {}).get("file", "")),
+            report=str((settings.get("paths") or {}).get("reports") or (top.get("paths") or {}).get("reports", "")),
+        )
+
+    def file_of(self, data: Data) -> str:
+        """Return where points are: in the experiment's file, or in the one that the data set has in ``conf/``."""
+        return self.data_file or str(_read(CONF / "data" / f"{data.shape}.yaml").get("file", ""))
+
+    def command(self, record: Record) -> str:
+        """Return what trains a record's cell again, or nothing where ``conf/`` has become another."""
+        data = record.config.data
+        try:
+            (command,) = commands([record], data.model_copy(update={"file": self.file_of(data)}))
+        except UserError:
+            return ""
+        return command
+
+    def description(self, experiment_id: str) -> str:
+        """Return what is above the runs, in Markdown."""
+        views = ", ".join(f"[{name}]({address(experiment_id, key)})" for key, (name, _) in VIEWS.items())
+        parts = [f"**{self.title}**", " ".join(self.about), f"Views: {views}."]
+        if self.commands:
+            parts += ["How to make it again:", "\n".join(["```", *self.commands, "```"])]
+        if self.report:
+            parts.append(f"Its report is `{self.report}/report.html`.")
+        return "\n\n".join(filter(None, parts))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file of conf/; one that cannot be read says nothing, as training is what refuses it."""
+    try:
+        section: Any = yaml.safe_load(path.read_bytes())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return section if isinstance(section, dict) else {}
+
+
+VIEWS: Mapping[str, tuple[str, str]] = {
+    CONFIRMED: ("confirmed cells", f"tags.`{STAGE}` = '{CONFIRMATION}' and tags.`{KIND}` = 'cell'"),
+    CELLS: ("all cells", f"tags.`{KIND}` = 'cell'"),
+}
+"""By their keys: what they are called, and which runs they show."""
+
+
+def view_tags() -> dict[str, str]:
+    """Return the tags of an experiment that are its saved views, in the form that the pages of MLflow share theirs."""
+    tags = {}
+    for key, (name, condition) in VIEWS.items():
+        state = {
+            "searchFilter": condition,
+            "orderByKey": "metrics.`true_error`",
+            "orderByAsc": True,
+            "selectedColumns": COLUMNS,
+        }
+        packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+        value = {"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"}
+        tags[f"mlflow.sharedViewState.{key}"] = json.dumps(value)
+    return tags
+
+
+def address(experiment_id: str, view: str) -> str:
+    """Return where a view is in MLflow's pages; without the workflow, their menu is that for chats."""
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={view}"
