@@ -241,8 +241,8 @@ def test_only_cells_that_are_trained_leave_logs(tiny):
     tiny.train("-m", "model=mlp_64", "training.seed=1,2", *TINY)
     overrides = sorted(tiny.folder.glob("logs/sweep/*/*/*/.hydra/overrides.yaml"))
     assert ["- training.seed=1" in path.read_text() for path in overrides] == [True, False]
-    tiny.train("-m", "model=mlp_64", "training.seed=1,2,3", *TINY)
-    (new,) = set(tiny.folder.glob("logs/sweep/*/*/*/.hydra/overrides.yaml")) - set(overrides)
+    tiny.train("-m", "model=mlp_64", "training.seed=1,2,3", "hydra.sweep.dir=logs/second", *TINY)
+    (new,) = tiny.folder.glob("logs/second/*/.hydra/overrides.yaml")
     assert "- training.seed=3" in new.read_text()
     before = sorted(tiny.folder.rglob("logs/**/*"))
     tiny.train("-m", "model=mlp_64", "training.seed=1,2,3", *TINY)
