@@ -59,7 +59,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         report(tmp_path / name)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    assert len(contents(tmp_path / "a")) == 9
+    assert len(contents(tmp_path / "a")) == 10
 
 
 def test_it_says_what_was_run_and_what_came_out(tmp_path):
@@ -620,3 +620,12 @@ def test_the_points_that_are_shown_are_those_of_the_shown_replicate(draws):
 
 def test_the_true_boundary_is_that_of_the_data():
     assert true_boundary(GRID[0].config).outer_radius == 1
+
+
+def test_it_shows_how_one_network_divides_the_square(tmp_path):
+    text = report(tmp_path / "relu")
+    assert "\nReplicate 1 at learning rate 0.1. A 2-4-1 network is linear on each of " in text
+    assert (tmp_path / "relu" / "figures" / "regions.svg").exists()
+    smooth = report(tmp_path / "tanh", [made_up((4,), 0.1, [0.3, 0.31, 0.33], activation="tanh")])
+    assert "divides the square" not in smooth
+    assert not (tmp_path / "tanh" / "figures" / "regions.svg").exists()

@@ -21,6 +21,7 @@ from circlemlp.run.compose import compose_jobs
 from circlemlp.run.progress import watching
 from circlemlp.store.datafile import generate
 from circlemlp.store.records import Store
+from circlemlp.store.results import read
 from conftest import SOURCE, TINY
 
 GRID = ("model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01")
@@ -217,16 +218,21 @@ def test_a_terminal_shows_progress_and_a_pipe_does_not(tiny):
     assert "left" in text
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=basic",)])
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (SOURCE / "conf/experiment").glob("*.yaml")))
-def test_every_shipped_experiment_runs_and_reports(project, experiment, launcher):
-    small = (f"experiment={experiment}", *TINY, f"paths.results=results/{experiment}")
+def test_every_shipped_experiment_runs_is_confirmed_and_reports(project, experiment):
+    small = (f"experiment={experiment}", *TINY, "confirmation.replicates=3", f"paths.results=results/{experiment}")
     project.run("python", "pipelines/generate.py", *small)
-    done = project.train("-m", *small, *launcher)
-    cells = json.loads((project.folder / f"results/{experiment}/cells.json").read_text())["cells"]
-    assert set(cells) == project.records()
-    assert project.states(done) == ["trained"] * len(cells)
-    project.run("python", "pipelines/report.py", *small, "paths.reports=reports/here")
+    done = project.train("-m", *small)
+    tuned = read(project.folder / f"results/{experiment}")
+    assert {one.identity for one in tuned} == project.records()
+    assert project.states(done) == ["trained"] * len(tuned)
+    judged = (*small, "paths.confirmation=results/judged", "paths.reports=reports/here")
+    project.run("python", "pipelines/select_rates.py", *judged)
+    project.run("python", "pipelines/confirm.py", *judged, "hydra/launcher=basic")
+    new = read(project.folder / "results/judged")
+    assert {str(one.config.model) for one in new} == {str(one.config.model) for one in tuned}
+    assert {one.config.training.numbers for one in new} == {range(2, 5)}
+    project.run("python", "pipelines/report.py", *judged)
     assert (project.folder / "reports/here/report.md").read_text().startswith("# ")
 
 
@@ -241,8 +247,8 @@ def test_only_cells_that_are_trained_leave_logs(tiny):
     tiny.train("-m", "model=mlp_64", "training.seed=1,2", *TINY)
     overrides = sorted(tiny.folder.glob("logs/sweep/*/*/*/.hydra/overrides.yaml"))
     assert ["- training.seed=1" in path.read_text() for path in overrides] == [True, False]
-    tiny.train("-m", "model=mlp_64", "training.seed=1,2,3", *TINY)
-    (new,) = set(tiny.folder.glob("logs/sweep/*/*/*/.hydra/overrides.yaml")) - set(overrides)
+    tiny.train("-m", "model=mlp_64", "training.seed=1,2,3", "hydra.sweep.dir=logs/second", *TINY)
+    (new,) = tiny.folder.glob("logs/second/*/.hydra/overrides.yaml")
     assert "- training.seed=3" in new.read_text()
     before = sorted(tiny.folder.rglob("logs/**/*"))
     tiny.train("-m", "model=mlp_64", "training.seed=1,2,3", *TINY)

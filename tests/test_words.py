@@ -83,6 +83,17 @@ def test_the_second_sentence_claims_what_the_verdicts_say():
     assert "practically equal to that of 2-" in headline.compared(compare(close, SETTINGS))
 
 
+def test_a_verdict_against_the_order_of_the_estimates_is_called_that():
+    """In eight of ten replicates the second is lower; the two in which it is not move the other estimate more."""
+    second = np.arange(1, 11) / 10
+    first = np.where(second > 0.85, -1.0, second + 0.01)
+    records = [made_up((4 + i,), 0.1, list(10 ** (one - 2))) for i, one in enumerate((first, second))]
+    text = headline.compared(compare(records, SETTINGS))
+    assert "the lowest estimate of the true error is that of 2-4-1" in text
+    assert text.endswith("; against the order of the estimates, it is higher than that of 2-5-1.")
+    assert "against the order" not in headline.compared(at_one_rate(0.1, 0.2))
+
+
 def test_nothing_is_claimed_from_the_rank_of_an_architecture_at_an_edge():
     inside = ([0.9, 0.1, 0.9], [0.9, 0.5, 0.9])
     rates = (0.01, 0.03, 0.1)

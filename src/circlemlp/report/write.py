@@ -15,12 +15,14 @@ from circlemlp.config import Data, Report
 from circlemlp.core.data import sample_dataset
 from circlemlp.errors import UserError
 from circlemlp.report import headline, words
+from circlemlp.report.boundary import median_replicate
 from circlemlp.report.cell_results import numbered
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import Comparison, compare
 from circlemlp.report.document import Block, Bullets, Heading, Picture, as_markdown, as_page
 from circlemlp.report.figures import MOST_PANELS, MOST_REPLICATES, POINTS_SHOWN, draw_all
 from circlemlp.report.selection import RULE
+from circlemlp.report.subdivision import draw_regions
 from circlemlp.report.tables import (
     best_cell,
     best_table,
@@ -37,6 +39,8 @@ from circlemlp.store import disk
 from circlemlp.store.identity import canonical
 from circlemlp.store.records import Record, Store
 from circlemlp.store.tables import CURVES, curve_rows, replicate_rows
+
+REGIONS = "regions.svg"
 
 
 def write_report(
@@ -88,7 +92,8 @@ def write_report(
                 made = temporary / "report"
                 made.mkdir()
                 pictures = draw_all(made / "figures", comparison, replicates, curves)
-                blocks = list(report(comparison, pictures, used, how))
+                regions = _draw_regions(made / "figures", comparison)
+                blocks = [*report(comparison, pictures, used, how), *regions]
                 _write(made / "report.md", as_markdown(title, blocks))
                 _write(made / "report.html", as_page(title, blocks, made / "figures"))
                 _write(made / "metrics.json", json.dumps(metrics(comparison), indent=2) + "\n")
@@ -114,6 +119,21 @@ def _table(rows: Iterable[dict[str, Any]], key: list[str]) -> pd.DataFrame:
     """Return tidy rows; a replicate that several records of a cell have is there once."""
     table = pd.DataFrame(rows).astype(dict.fromkeys(CURVES, float))
     return table.drop_duplicates(["architecture", "learning_rate", *key])
+
+
+def _draw_regions(folder: Path, comparison: Comparison) -> list[Block]:
+    """Draw how one network divides the square: that of the lowest true error of which this can be drawn."""
+    for one in sorted(comparison.best, key=lambda one: one.rank):
+        trained = one.judged.trained
+        row = median_replicate(trained)
+        seen = draw_regions(trained.records[0].ingredients["config"], trained.parameters[row], folder / REGIONS)
+        if seen:
+            return [
+                Heading("How one network divides the square"),
+                Picture(REGIONS, "Polygons on which one network is linear, and its decision boundary"),
+                f"Replicate {trained.replicates[row]} at learning rate {one.cell.learning_rate:g}. {seen}",
+            ]
+    return []
 
 
 def _write(path: Path, text: str) -> None:

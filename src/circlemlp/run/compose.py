@@ -2,7 +2,7 @@
 
 Hydra composes files and groups, once for each choice of groups. Values of other keys are applied to that as Hydra
 applies them itself, which takes a thousandth of the time, and every configuration is checked, so that bad input ends
-in one line and nothing has been written. This is the only module that touches Hydra's internals.
+in one line and nothing has been written. Only this module and ``launching`` touch Hydra's internals.
 """
 
 import copy
@@ -29,7 +29,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from circlemlp.config import Config, known_keys, parse, unknown_key
@@ -243,7 +243,7 @@ def _compose_all(texts: Sequence[str], *, multirun: bool) -> CommandLine:
     composed = compose("config", overrides=fixed, return_hydra_config=True)
     settings = composed.hydra
     _check_settings(settings)
-    in_experiment = _axes(composed.get(GRID))
+    in_experiment = _axes(composed)
     for axis in in_experiment:
         _check(_parse(axis), multirun=True)
     composer = Composer()
@@ -254,16 +254,19 @@ def _compose_all(texts: Sequence[str], *, multirun: bool) -> CommandLine:
     )
 
 
-def _axes(grid: DictConfig | None) -> list[str]:
+def _axes(composed: DictConfig) -> list[str]:
     """Return the axes of an experiment as overrides.
 
     Hydra's own place for them, ``hydra.sweeper.params``, has keys with dots, which ``dvc exp run -S`` cannot address.
     """
+    grid: Any = OmegaConf.to_container(composed.get(GRID) or OmegaConf.create(), resolve=True)
+    if not isinstance(grid, dict):
+        raise ConfigError(f"{GRID}={grid}: must be a section of lists")
     axes = []
-    for name, values in (grid or {}).items():
-        if not isinstance(values, ListConfig) or not values:
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
             raise ConfigError(f"{GRID}.{name}={values}: must be a list of one or more values")
-        axes.append(f"{_full_key(str(name))}={','.join(map(in_hydra, OmegaConf.to_container(values, resolve=True)))}")
+        axes.append(f"{_full_key(str(name))}={','.join(map(in_hydra, values))}")
     return axes
 
 
