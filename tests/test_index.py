@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from circlemlp.config import Tracking
+from circlemlp.config import Indexing, Tracking
 from circlemlp.store import disk
 from circlemlp.store.records import Store
 from circlemlp.store.results import export
 from conftest import TINY, Project
-from made_up import GRID
+from made_up import GRID, SETTINGS
 
 INDEX = (sys.executable, "pipelines/index.py")
 
@@ -73,7 +73,7 @@ def test_every_character_in_the_path_of_a_checkout_works(template, tmp_path):
         if tmp_path in folder.parents:
             assert len(list(folder.iterdir())) == 1
     with serving(project) as (_, port):
-        (cell,) = (run for run in search(port) if "replicate" not in run["info"]["run_name"])
+        (cell,) = (run for run in search(port) if "lr" in run["info"]["run_name"])
         assert picture(port, cell).startswith(b"\x89PNG")
 
 
@@ -160,11 +160,80 @@ def test_what_may_not_be_written_is_one_line(what, indexed):
     assert re.fullmatch(r"error: disk/my.db: .*cannot be written.*; .*tracking\.database=\.\.\.", line)
 
 
+def moved(old, new):
+    old.rename(new)
+
+
+def moved_with_its_parent(old, new):
+    old.rename(old.parent / new.name)
+    old.parent.rename(new.parent)
+
+
+def copied(old, new):
+    shutil.copytree(old, new, symlinks=True)
+
+
+def linked(old, new):
+    new.symlink_to(old)
+
+
+@pytest.mark.parametrize("put", [moved, moved_with_its_parent, copied, linked], ids=lambda put: put.__name__)
+def test_an_index_goes_wherever_its_checkout_does(put, template, tmp_path):
+    project = with_records(tmp_path / "old" / "project", template, GRID[:1])
+    assert project.run(*INDEX).stdout == "mlflow.db: 1 cells added\n"
+    there = tmp_path / "e%41 'f" / "my project"
+    if put is not moved_with_its_parent:
+        there.parent.mkdir()
+    put(project.folder, there)
+    files = sorted((tmp_path / "old").rglob("*"))
+    project.folder = there
+    Store(there / "runs").save(GRID[1])
+    with serving(project) as (_, port):
+        cells = [run for run in search(port) if "lr" in run["info"]["run_name"]]
+        assert len(cells) == 2
+        assert all(picture(port, cell).startswith(b"\x89PNG") for cell in cells)
+    if put is not linked:
+        assert sorted((tmp_path / "old").rglob("*")) == files
+
+
+def test_what_was_deleted_comes_back_with_all(indexed):
+    indexed.run(*INDEX)
+    with contextlib.closing(sqlite3.connect(indexed.folder / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE runs SET lifecycle_stage = 'deleted'")  # as MLflow does
+    assert indexed.run(*INDEX).stdout == "mlflow.db: 0 cells added\n"
+    assert finished(indexed) == (0, 0)
+    assert indexed.run(*INDEX, "--all").stdout == "mlflow.db: 0 cells added\n"
+    assert finished(indexed) == (5, 0)
+
+
+def nobody(*command):
+    """Return a command run by a user whom this machine does not know."""
+    return ("unshare", "--user", "--map-user=54321", *command)
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run(nobody("true"), capture_output=True).returncode != 0,
+    reason="needs the right to have another user",
+)
+def test_a_user_without_a_name_or_a_home_has_an_index(indexed):
+    indexed.environment = {
+        name: value
+        for name, value in indexed.environment.items()
+        if name not in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME")
+    }
+    done = indexed.run(*nobody(*INDEX))
+    assert (done.stdout, done.stderr) == ("mlflow.db: 5 cells added\n", "")
+    with contextlib.closing(sqlite3.connect(indexed.folder / "mlflow.db")) as connection:
+        assert connection.execute("SELECT DISTINCT user_id FROM runs").fetchall() == [("54321",)]
+
+
 # -------------------------------------------------------------------------------------- following what is trained
 
 
-TRACKING = Tracking(database="mlflow.db", artifacts="mlartifacts", experiment="circlemlp", curve_points=50, port=5000)
-FOLLOW = (*INDEX, "--follow", "runs", TRACKING.model_dump_json())
+TRACKING = Tracking(
+    database="mlflow.db", artifacts="mlartifacts", experiment="other", curve_points=50, replicate_runs=500, port=5000
+)
+FOLLOW = (*INDEX, "--follow", "runs", Indexing(tracking=TRACKING, report=SETTINGS).model_dump_json())
 
 
 def start(project, *command):
@@ -204,9 +273,8 @@ def test_following_ends_after_the_run_being_written_when_its_input_ends_without_
 
         def stopped_in_a_run():
             writer.send_signal(signal.SIGSTOP)
-            with contextlib.suppress(sqlite3.OperationalError):  # it is being made
-                if finished(indexed)[1]:
-                    return True
+            if list(indexed.folder.glob("mlartifacts/*/*/.aside-*")):  # it is writing the files of a cell
+                return True
             writer.send_signal(signal.SIGCONT)
             return False
 
@@ -218,7 +286,7 @@ def test_following_ends_after_the_run_being_written_when_its_input_ends_without_
     cells, unfinished = finished(indexed)
     assert 1 <= cells < 5
     assert unfinished == 0
-    assert not list(indexed.folder.glob(".aside-*"))
+    assert not list(indexed.folder.rglob(".aside-*"))
 
 
 PARENT = """
@@ -285,8 +353,7 @@ def search(port):
         return json.load(urllib.request.urlopen(request, timeout=60))
 
     experiments = ask("experiments/search", max_results=10)["experiments"]
-    (own,) = (e["experiment_id"] for e in experiments if e["name"] == "circlemlp")
-    return ask("runs/search", experiment_ids=[own], max_results=1000)["runs"]
+    return ask("runs/search", experiment_ids=[one["experiment_id"] for one in experiments], max_results=1000)["runs"]
 
 
 def picture(port, run):
@@ -313,7 +380,7 @@ def test_the_index_is_served_on_the_loopback_interface_and_rebuilt_from_results_
         assert b"MLflow" in get(port, "/")
         runs = search(port)
         assert len(runs) == 5 * (1 + 3)
-        (run,) = (run for run in runs if run["info"]["run_name"] == "2-4-1 lr 0.01 x 3, 6 epochs, full batch of 40")
+        (run,) = (run for run in runs if run["info"]["run_name"] == "2-4-1  lr 0.01")
         assert picture(port, run).startswith(b"\x89PNG")
         assert listening_addresses(port) == {"127.0.0.1"}
         with pytest.raises(urllib.error.HTTPError, match="403"):  # a page that gave its own name this address

@@ -25,6 +25,14 @@ def _is_a_path(text: str) -> str:
     return text
 
 
+def _is_a_name(text: str) -> str:
+    """Refuse what no page shows in one line."""
+    if not text.isprintable() or len(text) > LONGEST_NAME:
+        raise ValueError(f"must be a printable text of at most {LONGEST_NAME} characters")
+    return text
+
+
+LONGEST_NAME = 100
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_is_a_path)]
 ResultsFolder = Annotated[str, Field(pattern=r"^results/\w[\w.-]*$")]
@@ -190,7 +198,7 @@ class Tracking(Section):
 
     database: PathText | None
     artifacts: PathText
-    experiment: Annotated[str, Field(min_length=1)]
+    experiment: Annotated[str, Field(min_length=1), AfterValidator(_is_a_name)]
     curve_points: Annotated[int, Field(ge=2, le=1000)]
     replicate_runs: Annotated[int, Field(ge=0, le=100_000)]
     port: Annotated[int, Field(ge=1, le=65_535)]

@@ -8,6 +8,7 @@ MLflow reads its settings from the environment, some of them when it is imported
 """
 
 import os
+from pathlib import Path
 
 for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW_"))]:
     del os.environ[_name]
@@ -15,5 +16,8 @@ os.environ |= {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-    "MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH": "20000",  # as long as any path can be, in percent-encoding
 }
+try:
+    Path.home()
+except RuntimeError:  # MLflow asks for it when it is imported, and does without it
+    os.environ["HOME"] = "/nonexistent"

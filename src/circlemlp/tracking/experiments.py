@@ -3,7 +3,7 @@
 import base64
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -64,13 +64,13 @@ class Experiment:
         """Read what ``conf/`` says of an experiment."""
         if name == BY_HAND:
             return cls(name, "Sweeps by hand", ["What was trained without `experiment=`."])
-        path = CONF / "experiment" / f"{name}.yaml"
-        if path.parent != CONF / "experiment" or not path.is_file():
+        path = {path.stem: path for path in (CONF / "experiment").glob("*.yaml")}.get(name)
+        if path is None:
             return cls(
                 name, name, [f"What was trained with `tracking.experiment={name}` or `paths.results=results/{name}`."]
             )
         head = []
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors="replace").splitlines():
             if not line.startswith("#"):
                 break
             head.append(line.lstrip("# "))
@@ -87,16 +87,15 @@ class Experiment:
 
     def file_of(self, data: Data) -> str:
         """Return where points are: in the experiment's file, or in the one that the data set has in ``conf/``."""
-        return self.data_file or str(_read(CONF / "data" / f"{data.shape}.yaml").get("file", ""))
+        return self.data_file or _own_file(data.shape)
 
-    def command(self, record: Record) -> str:
-        """Return what trains a record's cell again, or nothing where ``conf/`` has become another."""
-        data = record.config.data
+    def commands_of(self, records: Sequence[Record]) -> list[str]:
+        """Return what trains each record's cell again; nothing where ``conf/`` has become another."""
+        data = records[0].config.data
         try:
-            (command,) = commands([record], data.model_copy(update={"file": self.file_of(data)}))
+            return commands(records, data.model_copy(update={"file": self.file_of(data)}))
         except UserError:
-            return ""
-        return command
+            return [""] if len(records) == 1 else [command for one in records for command in self.commands_of([one])]
 
     def description(self, experiment_id: str) -> str:
         """Return what is above the runs, in Markdown."""
@@ -116,6 +115,11 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return section if isinstance(section, dict) else {}
+
+
+@cache
+def _own_file(shape: str) -> str:
+    return str(_read(CONF / "data" / f"{shape}.yaml").get("file", ""))
 
 
 VIEWS: Mapping[str, tuple[str, str]] = {

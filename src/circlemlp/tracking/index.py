@@ -49,6 +49,8 @@ REMEDIES = {
 }
 """What helps against an error of SQLite; against any other, a new database does."""
 
+AT_ONCE = 20
+"""How many records are in memory."""
 LONGEST_FOLDER = 512 - len("/.aside-12345678/made.db")  # SQLite opens no longer path
 
 
@@ -84,7 +86,7 @@ class Index:
         self.artifacts = self._artifacts.absolute().as_uri()
         self.uri = _uri(self._database)
         _check_place(self._database, self._database.parent, "database")
-        _check_place(self._artifacts.absolute(), self._artifacts, "artifacts")
+        _check_place(self._artifacts.absolute(), self._artifacts.absolute(), "artifacts")
         with self._alone():
             disk.clear_abandoned(self._database.parent)
             if self._database.exists() and not self._database.is_file():
@@ -226,7 +228,7 @@ class Index:
     def _add_all(
         self,
         stores: Sequence[Store],
-        identities: Iterable[str],
+        identities: Sequence[str],
         left_out: list[Exception],
         experiment: str | None = None,
     ) -> int:
@@ -235,50 +237,60 @@ class Index:
         An experiment of None is the one that each was trained for.
         """
         added = 0
-        for identity in identities:
-            try:
-                record = _load(stores, identity)
-            except (DamagedRecord, UserError) as error:
-                left_out.append(error)
-                continue
-            if record is None:
-                continue
-            try:
-                self._add(experiment or record.volatile.experiment or BY_HAND, record)
-                added += 1
-            except DeletedExperiment as error:
-                left_out.append(error)
+        for start in range(0, len(identities), AT_ONCE):
+            groups: dict[str, list[Record]] = {}
+            for identity in identities[start : start + AT_ONCE]:
+                try:
+                    record = _load(stores, identity)
+                except (DamagedRecord, UserError) as error:
+                    left_out.append(error)
+                    continue
+                if record is not None:
+                    groups.setdefault(experiment or record.volatile.experiment or BY_HAND, []).append(record)
+            for name, records in groups.items():
+                try:
+                    self._add(name, records)
+                    added += len(records)
+                except DeletedExperiment as error:
+                    left_out.append(error)
         return added
 
-    def _add(self, name: str, record: Record) -> None:
-        """Write a cell's artifacts, and then its runs, all at once: so a run that is there is a whole one."""
+    def _add(self, name: str, records: Sequence[Record]) -> None:
         about = Experiment.of(name)
         experiment = self._experiment(about)
-        ((result,),) = by_architecture([record], self._report)
-        indexed = Indexed(
-            record,
-            result,
-            experiment=name,
-            by_hand=name == BY_HAND,
-            command=about.command(record),
-            data_file=about.file_of(record.config.data),
-            bad_run_error=self._report.bad_run_error,
-            points=self._tracking.curve_points,
-            now_ms=round(time.time() * 1000),
-        )
+        for record, command in zip(records, about.commands_of(records), strict=True):
+            ((result,),) = by_architecture([record], self._report)
+            indexed = Indexed(
+                record,
+                result,
+                experiment=name,
+                by_hand=name == BY_HAND,
+                command=command,
+                data_file=about.file_of(record.config.data),
+                bad_run_error=self._report.bad_run_error,
+                points=self._tracking.curve_points,
+                now_ms=round(time.time() * 1000),
+            )
+            with WRITING:
+                self._write(name, experiment, indexed)
+
+    def _write(self, name: str, experiment: Any, indexed: Indexed) -> None:
+        """Write a cell's artifacts, and then its runs, all at once: so a run that is there is a whole one."""
+        record = indexed.record
+        new = record.config.training.replicates
         most = self._tracking.replicate_runs
-        with WRITING, self._session() as session:
+        with self._session() as session:
             if name not in self._replicates:
                 self._replicates[name] = rows.count_replicates(session, experiment.experiment_id)
             before = self._replicates[name]
-            detailed = before + result.replicates <= most
+            detailed = before + new <= most
             if not detailed and before <= most:
                 rows.delete_replicates(session, experiment.experiment_id)
             cell = indexed.run(with_replicates=detailed)
             folder = self._artifacts / experiment.experiment_id / cell.run_id / "artifacts"
             artifacts.write(folder, record, picture=detailed or indexed.stage == CONFIRMATION)
             rows.insert(session, experiment.experiment_id, experiment.artifact_location, _user(), cell)
-        self._replicates[name] += result.replicates
+        self._replicates[name] += new
 
     def _session(self) -> Any:
         return self._store.ManagedSessionMaker(read_only=False)

@@ -140,7 +140,7 @@ def cells(session: Any, experiment_id: str | None = None) -> dict[str, str]:
         found = found.join(SqlRun, SqlRun.run_uuid == SqlTag.run_uuid).filter(
             SqlRun.experiment_id == int(experiment_id)
         )
-    return dict(found.tuples())
+    return dict(found.all())
 
 
 def has_tag(session: Any, experiment_id: str, key: str, value: str) -> bool:
