@@ -212,7 +212,10 @@ def test_the_contracts_allow_what_each_layer_is_for(broken):
         ("pinning -> numpy", "Pinning comes before NumPy"),
         ("run.cells -> pandas", "Training starts quickly"),
         ("run.cells -> circlemlp.report.boundary", "Training starts quickly"),
-        ("tracking.index -> circlemlp.report.write", "The index takes what a cell came to from the report"),
+        (
+            "tracking.index -> circlemlp.report.write",
+            "The index takes numbers, commands and pictures of cells from the report",
+        ),
         ("report.write -> omegaconf", "Only training composes configurations"),
         ("report.write -> mlflow", "Only the index imports MLflow"),
         ("report.statistics -> sklearn", "Only the estimator imports scikit-learn"),

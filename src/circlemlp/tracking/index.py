@@ -27,7 +27,7 @@ from circlemlp.store import disk
 from circlemlp.store.records import DamagedRecord, Record, Store
 from circlemlp.tracking import artifacts, rows
 from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, experiment_of, view_tags
-from circlemlp.tracking.runs import CONFIRMATION, STAGE, Indexed, run_id
+from circlemlp.tracking.runs import CONFIRMATION, Indexed, run_id
 
 NAME, PLACE = "circlemlp.experiment", "circlemlp.artifacts"
 """Tags of our experiments: the names they were made with, which a person may change; where their artifacts are."""
@@ -174,7 +174,7 @@ class Index:
         for name, experiment in self._experiments().items():
             if experiment.lifecycle_stage == "active":
                 with self._session() as session:
-                    judged = rows.has_tag(session, experiment.experiment_id, STAGE, CONFIRMATION)
+                    judged = rows.confirmed(session, experiment.experiment_id)
                 found[name] = address(experiment.experiment_id, CONFIRMED if judged else CELLS)
         return found
 
@@ -285,22 +285,32 @@ class Index:
             before = self._replicates[name]
             detailed = before + new <= most
             if not detailed and before <= most:
-                rows.delete_replicates(session, experiment.experiment_id)
+                self._leave_cells_alone(session, experiment.experiment_id)
             cell = indexed.run(with_replicates=detailed)
-            folder = self._artifacts / experiment.experiment_id / cell.run_id / "artifacts"
+            folder = self._folder(experiment.experiment_id, cell.run_id)
             artifacts.write(folder, record, picture=detailed or indexed.stage == CONFIRMATION)
             rows.insert(session, experiment.experiment_id, experiment.artifact_location, _user(), cell)
         self._replicates[name] += new
+
+    def _leave_cells_alone(self, session: Any, experiment_id: str) -> None:
+        """Take out of an experiment what only a small one has: runs of replicates, and pictures of every cell."""
+        rows.delete_replicates(session, experiment_id)
+        for run in rows.cells(session, experiment_id).keys() - rows.confirmed(session, experiment_id):
+            (self._folder(experiment_id, run) / artifacts.PICTURE).unlink(missing_ok=True)
+
+    def _folder(self, experiment_id: str, run: str) -> Path:
+        """Return the folder of a run's artifacts, in which MLflow's server finds them."""
+        return self._artifacts / experiment_id / run / "artifacts"
 
     def _session(self) -> Any:
         return self._store.ManagedSessionMaker(read_only=False)
 
     def _name(self, left_out: Iterable[Exception]) -> None:
         """Say once what is not indexed, in one line for each kind of reason."""
-        fresh = [error for error in left_out if str(error) not in self._named]
-        self._named.update(map(str, fresh))
-        for kind in dict.fromkeys(map(type, fresh)):
-            first, *others = (error for error in fresh if type(error) is kind)
+        fresh = {str(error): error for error in left_out if str(error) not in self._named}
+        self._named.update(fresh)
+        for kind in dict.fromkeys(map(type, fresh.values())):
+            first, *others = (error for error in fresh.values() if type(error) is kind)
             more = f" (and {len(others)} more like it)" if others else ""
             print(f"not indexed: {first}{more}", file=sys.stderr)
 

@@ -21,7 +21,7 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlTag,
 )
 
-from circlemlp.tracking.runs import IDENTITY, KIND, Run
+from circlemlp.tracking.runs import CONFIRMATION, IDENTITY, KIND, STAGE, Run
 
 FINISHED, ACTIVE, DELETED = "FINISHED", "active", "deleted"
 AT_ONCE = 500
@@ -143,10 +143,10 @@ def cells(session: Any, experiment_id: str | None = None) -> dict[str, str]:
     return dict(found.all())
 
 
-def has_tag(session: Any, experiment_id: str, key: str, value: str) -> bool:
-    """Say whether a run of an experiment that is not deleted has a tag."""
+def confirmed(session: Any, experiment_id: str) -> set[str]:
+    """Return the identifiers of the runs of an experiment's cells that judge; those of deleted ones are left out."""
     runs = session.query(SqlRun.run_uuid).filter_by(experiment_id=int(experiment_id), lifecycle_stage=ACTIVE)
-    return runs.join(SqlTag).filter(SqlTag.key == key, SqlTag.value == value).first() is not None
+    return {run for (run,) in runs.join(SqlTag).filter(SqlTag.key == STAGE, SqlTag.value == CONFIRMATION)}
 
 
 def count_replicates(session: Any, experiment_id: str) -> int:
