@@ -10,24 +10,41 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.path import Path as Outline
 
 from circlemlp.config import CellConfig
+from circlemlp.core import geometry
 from circlemlp.core.data import Boundary
 from circlemlp.core.network import Network
 from circlemlp.core.parameters import Layout
+from circlemlp.report.colors import light
 from circlemlp.store.records import Record
 from circlemlp.store.trained import Trained
 
 GRID_POINTS = 97
 LEVELS = np.linspace(0, 1, 11)
 SHADES = LinearSegmentedColormap.from_list("shades", ["#e58a7b", "#f4cdc2", "#fbfbf9", "#c3d9ea", "#7fb0d6"])
-LEARNED: dict[str, Any] = {"color": "black", "linewidth": 1.5}
-TRUE: dict[str, Any] = {"color": "#d97706", "linewidth": 1.8, "linestyle": (0, (4, 2))}
+LEARNED: dict[str, Any] = {"color": light("ink"), "linewidth": 1.5}
+TRUE: dict[str, Any] = {"color": light("arc"), "linewidth": 1.8, "linestyle": (0, (4, 2))}
 
 
 def true_boundary(config: CellConfig) -> Boundary:
     """Return the boundary of the data that a cell was trained on."""
     return Boundary.of(config.data.model_dump())
+
+
+def rings(boundary: Boundary) -> tuple[Outline, Outline]:
+    """Return the ring of class 1, and the rest of the square, as outlines that go clockwise around their holes."""
+    outer, inner = (Outline.circle(radius=radius) for radius in (boundary.outer_radius, boundary.inner_radius))
+    square = geometry.square(boundary.low, boundary.high)
+    whole = Outline([*square, square[0]], closed=True)
+    ring = Outline.make_compound_path(outer, _reversed(inner))
+    return ring, Outline.make_compound_path(whole, _reversed(outer), inner)
+
+
+def _reversed(circle: Outline) -> Outline:
+    around = np.asarray(circle.vertices)[-2::-1]  # without the last, which closes it
+    return Outline(np.vstack([around, around[:1]]), circle.codes)
 
 
 def median_replicate(cell: Record | Trained) -> int:

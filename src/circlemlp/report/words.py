@@ -181,6 +181,16 @@ def score(cell: CellResult, name: str) -> str:
     return interval(getattr(cell, name), ".4f" if name == "accuracy" else ".3g")
 
 
+def number(value: float, digits: str = ".3g") -> str:
+    """Return a number, or nothing where it is not known."""
+    return f"{value:{digits}}" if math.isfinite(value) else ""
+
+
+def rate(value: float) -> str:
+    """Return a learning rate, with a minus sign that is one."""
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+
+
 def epochs(number: float) -> str:
     """Return a number of epochs."""
     return f"{number:g}" if math.isfinite(number) else "never"
