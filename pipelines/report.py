@@ -12,6 +12,8 @@ from circlemlp.run.door import guarded, prepare
 from circlemlp.store.records import Store
 from circlemlp.store.results import named, read
 
+CONFIRM = "pipelines/confirm.py with paths.confirmation"
+
 
 def main() -> int:
     config = compose_one(sys.argv[1:])
@@ -20,7 +22,7 @@ def main() -> int:
     prepare(config)
     folder = Path(config.paths.reports)
     records, store = read(named(config.paths.results)), Store(Path(config.paths.records))
-    confirmation = read(Path(config.paths.confirmation)) if config.paths.confirmation else None
+    confirmation = read(Path(config.paths.confirmation), CONFIRM) if config.paths.confirmation else None
     write_report(folder, config.title, records, config.data, store, config.report, confirmation)
     print(f"{folder}/report.md, {folder}/report.html")
     return 0
