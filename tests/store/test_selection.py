@@ -55,7 +55,8 @@ def test_a_missing_one_says_how_to_make_it(tmp_path):
     with pytest.raises(UserError) as error:
         read(tmp_path / "selection.json")
     says = (
-        f"selection.json: there is no selection here; pipelines/select_rates.py with paths.reports={tmp_path} writes it"
+        "selection.json: there is no selection here; make it from a sweep's results with: "
+        f"python pipelines/select_rates.py paths.results=results/... paths.reports={tmp_path}"
     )
     assert str(error.value).endswith(says)
 

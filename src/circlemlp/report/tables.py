@@ -229,8 +229,10 @@ def timing(records: Sequence[Record], store: Store) -> list[Block]:
         training = record.config.training
         row = [
             wording.architecture(record.config.model),
+            str(record.summary.n_parameters),
             f"{record.config.optimizer.learning_rate:g}",
             _numbers(record),
+            *(_mean(values) for values in (record.summary.validation_accuracy, record.summary.validation_loss)),
         ]
         if told.wall_seconds is None or told.cpu_seconds is None:
             rows.append([*row, "not known here", "", "", ""])
@@ -239,5 +241,15 @@ def timing(records: Sequence[Record], store: Store) -> list[Block]:
         per_epoch = 1000 * told.wall_seconds / (training.epochs * training.replicates)
         seconds = f"{told.wall_seconds:.1f}", f"{told.cpu_seconds:.1f}", f"{per_epoch:.3f}"
         rows.append([*row, *seconds, f"{told.started_at} on {told.host}"])
-    head = ["architecture", "learning rate", "replicates", "wall s", "CPU s", "ms per epoch and replicate", "trained"]
-    return [f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time.", Table(head, rows)]
+    head = ["architecture", "parameters", "learning rate", "replicates", "validation accuracy", "validation loss"]
+    head += ["wall s", "CPU s", "ms per epoch and replicate", "trained"]
+    text = (
+        f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time. Accuracy and loss are means over "
+        "the replicates that did not diverge."
+    )
+    return [text, Table(head, rows)]
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    finite = [value for value in values if value is not None]
+    return f"{sum(finite) / len(finite):.4f}" if finite else "diverged"

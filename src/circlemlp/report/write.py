@@ -204,7 +204,11 @@ def report(
     yield pictures["loss_curves"]
     yield (
         f"{panels}Each architecture at its best learning rate"
-        + (f", {judged}" if single else f": mean over {judged} and band from the lowest to the highest")
+        + (
+            f", {judged}"
+            if single
+            else f": mean over {judged}, without those that diverged, and band from the lowest to the highest"
+        )
         + f".{others} Epoch 0 is before training; at most 101 epochs are drawn."
     )
     yield Heading("Differences between architectures")
