@@ -309,7 +309,7 @@ def test_every_shipped_choice_composes(choice):
     assert compose_jobs([f"{choice.parent}={choice.name}"]).jobs
 
 
-@pytest.mark.parametrize("script", ["index", "report", "verify"])
+@pytest.mark.parametrize("script", ["index", "report", "select_rates", "verify"])
 @pytest.mark.parametrize("arguments", [("-m", "paths.records=a,b"), ("--nonsense",)])
 def test_what_a_program_for_one_configuration_does_not_understand_is_one_line(tiny, script, arguments):
     done = tiny.run("python", f"pipelines/{script}.py", *arguments, code=2)

@@ -14,12 +14,14 @@ from conftest import SOURCE, TINY
 DERIVATION = (SOURCE / "docs/backpropagation.md").read_text()
 README = (SOURCE / "README.md").read_text()
 DOCUMENTS = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE / "docs").glob("*.md"))]
+POINTS = ("data.n_train=60", "data.n_validation=40")
+TRAINING = (*POINTS, "training.epochs=4", "training.replicates=2", "tracking=none")
 SMALL = {
-    "generate": ("data.n_train=60", "data.n_validation=40"),
-    "train": ("data.n_train=60", "data.n_validation=40", "training.epochs=4", "training.replicates=2", "tracking=none"),
-    "select_rates": ("data.n_train=60", "data.n_validation=40", "confirmation.replicates=2"),
-    "confirm": ("data.n_train=60", "data.n_validation=40", "training.epochs=4", "tracking=none"),
-    "report": ("data.n_train=60", "data.n_validation=40"),
+    "generate": POINTS,
+    "train": TRAINING,
+    "select_rates": POINTS,
+    "confirm": (*TRAINING, "confirmation.replicates=2"),
+    "report": POINTS,
 }
 """Overrides that make the documented commands take seconds."""
 INSTEAD = {

@@ -21,6 +21,7 @@ from circlemlp.run.compose import compose_jobs
 from circlemlp.run.progress import watching
 from circlemlp.store.datafile import generate
 from circlemlp.store.records import Store
+from circlemlp.store.results import read
 from conftest import SOURCE, TINY
 
 GRID = ("model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.001,0.01")
@@ -217,16 +218,21 @@ def test_a_terminal_shows_progress_and_a_pipe_does_not(tiny):
     assert "left" in text
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=basic",)])
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (SOURCE / "conf/experiment").glob("*.yaml")))
-def test_every_shipped_experiment_runs_and_reports(project, experiment, launcher):
-    small = (f"experiment={experiment}", *TINY, f"paths.results=results/{experiment}")
+def test_every_shipped_experiment_runs_is_confirmed_and_reports(project, experiment):
+    small = (f"experiment={experiment}", *TINY, "confirmation.replicates=3", f"paths.results=results/{experiment}")
     project.run("python", "pipelines/generate.py", *small)
-    done = project.train("-m", *small, *launcher)
-    cells = json.loads((project.folder / f"results/{experiment}/cells.json").read_text())["cells"]
-    assert set(cells) == project.records()
-    assert project.states(done) == ["trained"] * len(cells)
-    project.run("python", "pipelines/report.py", *small, "paths.reports=reports/here")
+    done = project.train("-m", *small)
+    tuned = read(project.folder / f"results/{experiment}")
+    assert {one.identity for one in tuned} == project.records()
+    assert project.states(done) == ["trained"] * len(tuned)
+    judged = (*small, "paths.confirmation=results/judged", "paths.reports=reports/here")
+    project.run("python", "pipelines/select_rates.py", *judged)
+    project.run("python", "pipelines/confirm.py", *judged, "hydra/launcher=basic")
+    new = read(project.folder / "results/judged")
+    assert {str(one.config.model) for one in new} == {str(one.config.model) for one in tuned}
+    assert {number for one in new for number in one.config.training.numbers} == {2, 3, 4}
+    project.run("python", "pipelines/report.py", *judged)
     assert (project.folder / "reports/here/report.md").read_text().startswith("# ")
 
 

@@ -50,11 +50,11 @@ def _reversed(circle: Outline) -> Outline:
 def median_replicate(cell: Record | Trained) -> int:
     """Return the row of the replicate with the median true error, a typical one.
 
-    Those that diverged come last, and before them those whose true error is not known.
+    Those that diverged count as the worst, and one is taken only if all did; likewise, where a true error is not known.
     """
     order = np.lexsort((cell.true_error, cell.history.diverged_at >= 0))  # NaN comes last
     known = max(1, int(np.isfinite(cell.true_error).sum()))
-    return int(order[(known - 1) // 2])
+    return int(order[min((len(order) - 1) // 2, known - 1)])
 
 
 def draw_boundary(axes: Axes, cell: Record | Trained, row: int) -> Any:

@@ -23,7 +23,7 @@ COLORS = {
     "wash": Color("#f4f5f6", "#1f232a"),
     "link": Color("#0b57b0", "#8abaf5"),
     "arc": Color("#a85a00", "#f0a645"),
-    "wrong": Color("#c2185b", "#ff7eb0"),
+    "wrong": Color("#d2447e", "#ff7eb0"),
     "zero": Color("#f6ddd6", "#4a302b"),
     "one": Color("#d9e7f3", "#22384d"),
     "zero-cut": Color("#eba596", "#7d4437"),

@@ -1,4 +1,4 @@
-"""A report as data, and its two forms: Markdown, and a web page that is one file, loads nothing and runs no script.
+"""A report as data, and its two forms: Markdown, and a web page that is one file, loads nothing and needs no script.
 
 Templates lay both out. Whatever a template inserts is escaped for its form, so a title with a ``|`` or a ``<script>``
 in it is a title with these characters.
@@ -68,13 +68,15 @@ class Bullets:
 class Table:
     """Rows of cells under the names of the columns; links lead to the rows with an anchor.
 
-    A table may have a word for each cell, which a page shades it by.
+    A table may have a word for each cell, which a page shades it by, and of each row more, which a page shows on demand
+    in a table that can be sorted and filtered; Markdown leaves it out.
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     anchors: Sequence[str] = ()
     shades: Sequence[Sequence[str]] = ()
+    more: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,9 @@ UNBROKEN = re.compile(r"\d+(?:-\d+)+|\([\d.%]+ to [\d.%]+\)")
 
 def _on_one_line(value: object) -> Markup:
     """Return a value for a page, in which no line breaks inside a name or an interval."""
-    if isinstance(value, Code):
+    if isinstance(value, Code | Markup):
         return escape(value)
-    text = Markup(UNBROKEN.sub(r'<span class="unbroken">\g<0></span>', escape(str(value))))
+    text = Markup(UNBROKEN.sub(r'<span class="unbroken">\g<0></span>', str(escape(str(value)))))
     return Markup('<a href="#{}">{}</a>').format(value.anchor, text) if isinstance(value, Link) else text
 
 

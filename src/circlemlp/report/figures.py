@@ -1,12 +1,13 @@
 """The report's figures, as SVG: text that is the same for the same results, and sharp at any size."""
 
+import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from circlemlp.report import answer, learned, rates, style, words
+from circlemlp.report import answer, costs, health, learned, rates, style, words
 from circlemlp.report.cell_results import numbered
 from circlemlp.report.colors import light, of_architecture
 from circlemlp.report.comparison import Comparison
@@ -15,6 +16,7 @@ from circlemlp.report.tables import rows_of
 
 MOST_PANELS = 12
 """Architectures in the picture of the curves."""
+RANGE = ("pi", 100)  # a band from the lowest to the highest replicate
 
 
 def draw_all(folder: Path, comparison: Comparison, curves: pd.DataFrame) -> dict[str, Picture]:
@@ -27,6 +29,7 @@ def draw_all(folder: Path, comparison: Comparison, curves: pd.DataFrame) -> dict
             "boundaries": learned.draw_grid(comparison),
             "replicates": learned.draw_overlay(comparison),
             "loss_curves": loss_curves(comparison, curves),
+            "costs": costs.draw(comparison),
         }
         return {name: write(drawing, folder / f"{name}.svg") for name, drawing in drawings.items() if drawing}
 
@@ -49,12 +52,24 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
         own, name = rows_of(best.judged, curves), best.cell.architecture
         ends = []
         for split, color in (("training", "soft"), ("validation", "ink")):
-            loss = own.dropna(subset=f"{split}_loss").groupby("epoch")[f"{split}_loss"]
-            mean = loss.mean()
-            axes.fill_between(mean.index, loss.min(), loss.max(), color=light(color), alpha=0.15, linewidth=0)
+            known = own.dropna(subset=f"{split}_loss")
             dashes = (0, (3, 1.5)) if split == "training" else "-"
-            axes.plot(mean.index, mean, color=light(color), linewidth=1.3, linestyle=dashes, label=split)
-            ends.append(f"{mean.iloc[-1]:.3g}" if len(mean) else "")
+            sns.lineplot(
+                known,
+                x="epoch",
+                y=f"{split}_loss",
+                errorbar=RANGE,
+                err_kws={"linewidth": 0},
+                color=light(color),
+                linewidth=1.3,
+                linestyle=dashes,
+                label=split,
+                legend=False,
+                ax=axes,
+            )
+            last = known[known["epoch"] == known["epoch"].max()]
+            ends.append(words.number(float(last[f"{split}_loss"].mean())))
+        axes.set(xlabel="", ylabel="")
         axes.set_title(f"{name} at {words.rate(best.cell.learning_rate)}", color=of_architecture(name))
         axes.set(yscale="log")
         data.append([name, words.rate(best.cell.learning_rate), *ends])
@@ -68,7 +83,8 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
     note = ("The first 12 architectures. " if n < len(comparison.best) else "") + (
         f"Each architecture at its best learning rate, {judged}"
         if comparison.judging.replicates == 1
-        else f"Each architecture at its best learning rate: mean over {judged} and band from the lowest to the highest"
+        else f"Each architecture at its best learning rate: mean over {judged}, without those "
+        "that diverged, and band from the lowest to the highest"
     )
     if comparison.confirmation and any(best.lacks for best in comparison.best):
         tuned = numbered(comparison.cells[0].trained.replicates)
@@ -80,13 +96,8 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
 
 def _overfitting(comparison: Comparison) -> str:
     """Say how the last validation losses compare with the training losses."""
-    ratios = {}
-    for best in comparison.best:
-        history = best.judged.trained.history
-        finished = history.diverged_at < 0
-        if finished.any():
-            last = history.validation_loss[finished, -1] / history.training_loss[finished, -1]
-            ratios[best.cell.architecture] = float(np.median(last))
+    found = {best.cell.architecture: health.overfitting(best) for best in comparison.best}
+    ratios = {name: ratio for name, ratio in found.items() if math.isfinite(ratio)}
     if not ratios:
         return "No network finished, so there is no last loss."
     highest = max(ratios, key=lambda name: ratios[name])

@@ -49,7 +49,8 @@ STYLE: Any = {
 }
 WIDTH = 6.0
 """Inches of a picture whose text can be read on a phone."""
-MOST_TICKS = 8
+MOST_TICKS, MOST_LABELS = 8, 12
+"""Ticks of an axis; points with their names beside them."""
 SHORT = 60
 """The range of a logarithmic axis on which powers of ten are too few."""
 

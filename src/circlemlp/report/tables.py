@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from circlemlp import wording
 from circlemlp.errors import UserError
-from circlemlp.report import cost, headline, regimes, sensitivity, words
+from circlemlp.report import cost, headline, regimes, sensitivity, sparks, words
 from circlemlp.report.cell_results import CellResult, numbered
 from circlemlp.report.comparison import Comparison, Difference
 from circlemlp.report.document import Block, Code, Link, Numeric, Table, anchor
@@ -94,8 +95,8 @@ def _rates(rates: Sequence[float]) -> str:
     return words.some(list(map(words.rate, rates)))
 
 
-def cells_table(cells: Sequence[CellResult]) -> Table:
-    """Return a line for each cell, the lowest true error first."""
+def cells_table(cells: Sequence[CellResult], records: Sequence[Record], commands: Sequence[str]) -> Table:
+    """Return a line for each cell, the lowest true error first, and more about it: of records, with their commands."""
     ranked = sorted(cells, key=_rank)
     rows = [
         [
@@ -109,7 +110,32 @@ def cells_table(cells: Sequence[CellResult]) -> Table:
         for cell in ranked
     ]
     numbers = ["learning rate", "true error", "validation accuracy", "validation loss", "bad runs", "diverged"]
-    return Table(["architecture", *map(Numeric, numbers), "regime"], rows, [cell_anchor(cell) for cell in ranked])
+    own: dict[tuple[str, float], list[tuple[Record, str]]] = {}
+    for record, command in zip(records, commands, strict=True):
+        key = wording.architecture(record.config.model), record.config.optimizer.learning_rate
+        own.setdefault(key, []).append((record, command))
+    low, high = sparks.limits(ranked)
+    more = [
+        [
+            "True errors of the replicates:",
+            sparks.strip(cell, low, high),
+            "Median validation loss, from the first epoch to the last:",
+            sparks.curve(cell) or "every replicate diverged",
+            *(part for record, command in own[cell.key] for part in _reproduced(record, command)),
+        ]
+        for cell in ranked
+    ]
+    anchors = [cell_anchor(cell) for cell in ranked]
+    return Table(["architecture", *map(Numeric, numbers), "regime"], rows, anchors, more=more)
+
+
+def _reproduced(record: Record, command: str) -> list[str]:
+    """Return what trains a record again, and how MLflow finds it."""
+    return [
+        f"Record {record.identity[:12]}, of {numbered(np.array(record.config.training.numbers))}; in MLflow, it is "
+        f"found by tags.`circlemlp.identity` = '{record.identity}'",
+        Markup('<code class="command">{}</code>').format(command),
+    ]
 
 
 def cell_anchor(cell: CellResult) -> str:
@@ -260,8 +286,10 @@ def timing(records: Sequence[Record], store: Store) -> list[Block]:
         training = record.config.training
         row = [
             wording.architecture(record.config.model),
+            str(record.summary.n_parameters),
             words.rate(record.config.optimizer.learning_rate),
             _numbers(record),
+            *(_mean(values) for values in (record.summary.validation_accuracy, record.summary.validation_loss)),
         ]
         if told.wall_seconds is None or told.cpu_seconds is None:
             rows.append([*row, "not known here", "", "", ""])
@@ -270,6 +298,15 @@ def timing(records: Sequence[Record], store: Store) -> list[Block]:
         per_epoch = 1000 * told.wall_seconds / (training.epochs * training.replicates)
         seconds = f"{told.wall_seconds:.1f}", f"{told.cpu_seconds:.1f}", f"{per_epoch:.3f}"
         rows.append([*row, *seconds, f"{told.started_at} on {told.host}"])
-    numbers = map(Numeric, ["wall s", "CPU s", "ms per epoch and replicate"])
-    head = ["architecture", Numeric("learning rate"), "replicates", *numbers, "trained"]
-    return [f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time.", Table(head, rows)]
+    scores = ["validation accuracy", "validation loss", "wall s", "CPU s", "ms per epoch and replicate"]
+    head = ["architecture", Numeric("parameters"), Numeric("learning rate"), "replicates", *map(Numeric, scores)]
+    text = (
+        f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time. Accuracy and loss are means over "
+        "the replicates that did not diverge."
+    )
+    return [text, Table([*head, "trained"], rows)]
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    finite = [value for value in values if value is not None]
+    return f"{sum(finite) / len(finite):.4f}" if finite else "diverged"

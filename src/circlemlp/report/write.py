@@ -22,6 +22,8 @@ from circlemlp.report.commands import commands
 from circlemlp.report.comparison import Comparison, compare
 from circlemlp.report.document import Block, Bullets, Heading, Picture, as_markdown, as_page
 from circlemlp.report.figures import MOST_PANELS, draw_all
+from circlemlp.report.health import checks
+from circlemlp.report.pairs import matrix
 from circlemlp.report.selection import RULE
 from circlemlp.report.subdivision import draw_regions
 from circlemlp.report.tables import (
@@ -162,8 +164,8 @@ def report(
         Section("What the networks learned", _shown(pictures, "boundaries", "replicates")),
         Section("Architectures in pairs", list(_architectures(comparison))),
         Section("Health", list(_health(comparison, pictures))),
-        Section("Every cell", list(_every_cell(comparison))),
-        Section("Cost", list(_costs(comparison))),
+        Section("Every cell", list(_every_cell(comparison, records, how))),
+        Section("Cost", list(_costs(comparison, pictures))),
         Section("Method and provenance", list(_method(pictures, records, how))),
     ]
 
@@ -196,10 +198,19 @@ def _architectures(comparison: Comparison) -> Iterator[Block]:
         "interval of their share (Wilson's). A replicate that diverged counts as the worst possible."
     )
     yield best_table(comparison.best)
-    yield from differences(comparison)
+    text, *table = differences(comparison)
+    yield text
+    if ratios := matrix(comparison.last):
+        yield ratios
+    yield from table
+    yield words.judged_again(comparison)
+    if ratios := matrix(comparison.typical):
+        yield "Ratios of the median validation losses of the last tenth:"
+        yield ratios
 
 
 def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[Block]:
+    yield checks(comparison)
     yield Bullets([(sentence,) for sentence in words.findings(comparison)])
     tuned = numbered(comparison.cells[0].trained.replicates)
     if len(comparison.cells) > len(comparison.best) and any(one.lacks != "rate" for one in comparison.best):
@@ -213,12 +224,13 @@ def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator
     yield pictures["loss_curves"]
 
 
-def _every_cell(comparison: Comparison) -> Iterator[Block]:
+def _every_cell(comparison: Comparison, records: Sequence[Record], how: Sequence[str]) -> Iterator[Block]:
     yield f"All numbers here are of {numbered(comparison.cells[0].trained.replicates)}."
-    yield cells_table(comparison.cells)
+    yield cells_table(comparison.cells, records, how)
 
 
-def _costs(comparison: Comparison) -> Iterator[Block]:
+def _costs(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[Block]:
+    yield from _shown(pictures, "costs")
     yield (
         "What a training of one replicate costs: its floating-point operations in the textbook's algorithm, in 10⁹ "
         "(GFLOP), for passes forward and back, the optimizer's steps, and validation after every epoch. Until 99% "

@@ -2,7 +2,7 @@
 
 Hydra composes files and groups, once for each choice of groups. Values of other keys are applied to that as Hydra
 applies them itself, which takes a thousandth of the time, and every configuration is checked, so that bad input ends
-in one line and nothing has been written. This is the only module that touches Hydra's internals.
+in one line and nothing has been written. Only this module and ``launching`` touch Hydra's internals.
 """
 
 import copy

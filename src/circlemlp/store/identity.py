@@ -36,7 +36,7 @@ def ingredients(deciding: dict[str, Any], data_digest: str, numerics: dict[str, 
     data_digest : str
         ``Dataset.digest()``.
     numerics : dict
-        ``numerics.read_back()``.
+        ``numerics.read_back()``, and what ``cells.Cell.of`` adds of the elementary functions.
     """
     return {"config": deciding, "data": data_digest, "code": code_digest(), "numerics": numerics}
 

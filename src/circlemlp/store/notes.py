@@ -67,6 +67,6 @@ class Notes:
     def _write(self, kind: str, content: dict[str, Any]) -> None:
         path = self._path(kind)
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(".new")  # one name is enough: whoever writes notes of a cell holds its lock
+        new = path.with_suffix(".new")  # one name is enough: who trains a cell holds its lock, and one failure will do
         new.write_text(json.dumps(content))
         new.replace(path)
