@@ -1,4 +1,7 @@
-"""Judge the chosen cells of a sweep by new replicates: python pipelines/confirm.py experiment=smoke"""
+"""Judge the chosen cells of a sweep by new replicates.
+
+python pipelines/confirm.py experiment=smoke paths.confirmation=results/smoke_confirmation
+"""
 
 import sys
 from pathlib import Path

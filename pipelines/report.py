@@ -1,4 +1,4 @@
-"""Write the report of a sweep: python pipelines/report.py paths.results=results/smoke paths.reports=reports/smoke"""
+"""Write the report of a sweep: python pipelines/report.py paths.results=results/smoke"""
 
 import sys
 from pathlib import Path
@@ -12,15 +12,17 @@ from circlemlp.run.door import guarded, prepare
 from circlemlp.store.records import Store
 from circlemlp.store.results import named, read
 
+CONFIRM = "pipelines/confirm.py with paths.confirmation"
+
 
 def main() -> int:
     config = compose_one(sys.argv[1:])
     if config is None:
         return 0
     prepare(config)
-    folder = Path(config.paths.reports)
+    folder = config.paths.report_folder
     records, store = read(named(config.paths.results)), Store(Path(config.paths.records))
-    confirmation = read(Path(config.paths.confirmation)) if config.paths.confirmation else None
+    confirmation = read(Path(config.paths.confirmation), CONFIRM) if config.paths.confirmation else None
     write_report(folder, config.title, records, config.data, store, config.report, confirmation)
     print(f"{folder}/report.md, {folder}/report.html")
     return 0

@@ -21,8 +21,8 @@ def main() -> int:
     if config is None:
         return 0
     prepare(config)
-    chosen = select(read(named(config.paths.results)), config.report, config.confirmation.replicates)
-    path = Path(config.paths.reports) / FILE
+    chosen = select(read(named(config.paths.results)), config.report)
+    path = Path(config.paths.reports or "reports") / FILE
     write(path, chosen)
     rates = ", ".join(f"{one.architecture} at {one.learning_rate or 'no rate'}" for one in chosen.choices)
     print(f"{path}: {rates}")

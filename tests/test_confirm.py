@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from circlemlp.config import Replicates
 from circlemlp.store import results, selection
 from circlemlp.store.records import Store
 from conftest import TINY
@@ -17,7 +16,8 @@ TUNED, CONFIRMED = "paths.results=results/mine", "paths.confirmation=results/con
 def selected(tiny):
     """A project with a sweep of four cells and what it chose."""
     tiny.train("-m", *SWEEP, TUNED)
-    tiny.run("python", "pipelines/select_rates.py", *TINY, TUNED, "confirmation.replicates=3")
+    tiny.run("python", "pipelines/generate.py", *TINY, "confirmation.replicates=7")
+    tiny.run("python", "pipelines/select_rates.py", *TINY, TUNED)
     return tiny
 
 
@@ -38,31 +38,31 @@ def edit(project, change):
 
 def test_the_chosen_cells_are_trained_as_the_replicates_that_follow(selected):
     wanted = chosen(selected)
-    assert (wanted.tuned.numbers, wanted.confirmation.numbers) == (range(2), range(2, 5))
+    assert wanted.tuned.numbers == range(2)
     cells = {(tuple(one.model.hidden_layer_sizes), rate) for one in wanted.choices for rate in one.learning_rates}
     before = selected.records()
-    done = confirm(selected, *SWEEP)
-    assert selected.states(done) == ["trained"] * len(cells)
+    done = confirm(selected, *SWEEP, "confirmation.replicates=3")
+    assert selected.states(done) == ["trained"] * 2 * len(cells)
     new = [Store(selected.folder / "runs").load(identity) for identity in selected.records() - before]
     found = {(tuple(one.config.model.hidden_layer_sizes), one.config.optimizer.learning_rate) for one in new}
     assert found == cells
-    assert {one.config.training.numbers for one in new} == {range(2, 5)}
+    assert {one.config.training.numbers for one in new} == {range(2, 4), range(4, 5)}
     left = results.read(selected.folder / "results/confirmed")
     assert {one.identity for one in left} == {one.identity for one in new}
-    assert selected.states(confirm(selected, "-m", *SWEEP)) == ["found"] * len(cells)
+    # More of them are the next ranges: what is there is found.
+    states = selected.states(confirm(selected, "-m", *SWEEP, "confirmation.replicates=6"))
+    assert (states.count("found"), states.count("trained")) == (len(cells), 2 * len(cells))
 
 
 def test_a_selection_that_was_edited_is_what_is_trained(selected):
     def change(values):
         values["choices"] = [one | {"learning_rate": 0.01, "by_typical_loss": None} for one in values["choices"]]
-        values["confirmation"] = Replicates(first_replicate=20, replicates=1).model_dump()
 
     edit(selected, change)
-    # Numbers on the command line are those of the tuning.
-    assert selected.states(confirm(selected, *SWEEP, "training.first_replicate=0,2")) == ["trained"] * 2
+    assert selected.states(confirm(selected, *SWEEP, "confirmation.replicates=1")) == ["trained"] * 2
     left = results.read(selected.folder / "results/confirmed")
     assert {one.config.optimizer.learning_rate for one in left} == {0.01}
-    assert {one.config.training.numbers for one in left} == {range(20, 21)}
+    assert {one.config.training.numbers for one in left} == {range(2, 3)}
 
 
 def nothing(values):
@@ -81,6 +81,11 @@ OF_ANOTHER_SWEEP = (
     (lambda values: values["choices"].pop(), "chooses no learning rate for 2-64-32-1, which is in this sweep; "),
     (nothing, "chooses nothing, because too many replicates diverged at every learning rate; a report without"),
     (lambda values: values.pop("tuned"), "cannot be read as a selection (tuned: "),
+    (
+        lambda values: values["tuned"].update(replicates=3),
+        "was chosen by replicates 0 to 2, and this sweep has others; choose again, with",
+    ),
+    (lambda values: values.update(settings="0" * 64), "was chosen under other settings than this sweep's; choose"),
 )
 
 
@@ -93,6 +98,8 @@ def test_a_selection_of_another_sweep_is_one_line_and_trains_nothing(selected):
         assert done.stderr.startswith(f"error: reports/selection.json: {says}")
         assert done.stderr.count("\n") == 1
         (selected.folder / "reports/selection.json").write_text(whole)
+    for other in ("data.seed=1", "training.epochs=5", "optimizer.beta_1=0.8"):
+        assert "was chosen under other settings" in confirm(selected, *SWEEP, other, code=2).stderr
     assert selected.records() == before
     assert not (selected.folder / "results/confirmed").exists()
 
@@ -101,8 +108,13 @@ def test_what_is_missing_is_one_line_that_names_the_remedy(tiny):
     done = confirm(tiny, *SWEEP, code=2)
     assert done.stderr == (
         "error: reports/selection.json: there is no selection here; "
-        "pipelines/select_rates.py with paths.reports=reports writes it\n"
+        "make it from a sweep's results with: "
+        "python pipelines/select_rates.py paths.results=results/... paths.reports=reports\n"
     )
+    done = tiny.run("python", "pipelines/confirm.py", *SWEEP, code=2)
+    assert done.stderr.startswith("error: paths.confirmation=null: name a folder for the results, such as results/")
+    done = tiny.run("python", "pipelines/report.py", *TINY, TUNED, CONFIRMED, code=2)
+    assert "there are no results here" in done.stderr
     done = tiny.run("python", "pipelines/select_rates.py", *TINY, code=2)
     assert done.stderr.startswith("error: paths.results=null: a folder of results is needed; make one with: python ")
     done = tiny.run("python", "pipelines/select_rates.py", *TINY, TUNED, code=2)

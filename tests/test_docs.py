@@ -14,12 +14,14 @@ from conftest import SOURCE, TINY
 DERIVATION = (SOURCE / "docs/backpropagation.md").read_text()
 README = (SOURCE / "README.md").read_text()
 DOCUMENTS = [SOURCE / "README.md", SOURCE / "CONTRIBUTING.md", *sorted((SOURCE / "docs").glob("*.md"))]
+POINTS = ("data.n_train=60", "data.n_validation=40")
+TRAINING = (*POINTS, "training.epochs=4", "training.replicates=2", "tracking=none")
 SMALL = {
-    "generate": ("data.n_train=60", "data.n_validation=40"),
-    "train": ("data.n_train=60", "data.n_validation=40", "training.epochs=4", "training.replicates=2", "tracking=none"),
-    "select_rates": ("data.n_train=60", "data.n_validation=40", "confirmation.replicates=2"),
-    "confirm": ("data.n_train=60", "data.n_validation=40", "training.epochs=4", "tracking=none"),
-    "report": ("data.n_train=60", "data.n_validation=40"),
+    "generate": POINTS,
+    "train": TRAINING,
+    "select_rates": POINTS,
+    "confirm": (*TRAINING, "confirmation.replicates=2"),
+    "report": POINTS,
 }
 """Overrides that make the documented commands take seconds."""
 INSTEAD = {
@@ -81,6 +83,15 @@ def test_every_link_and_every_file_named_leads_somewhere(path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_a_line_fits_into_160_columns_unless_it_is_of_a_table(path):
     assert [line for line in path.read_text().splitlines() if len(line) > 160 and not line.startswith("|")] == []
+
+
+def test_the_answer_in_the_readme_is_the_report_s():
+    report = (SOURCE / "reports/report.md").read_text()
+    (quoted,) = re.findall(r"(?:^>.*\n)+", README, re.M)
+    answer = re.sub(r"^> ?", "", quoted, flags=re.M).split("\n\n")
+    assert len(answer) == 3
+    for sentence in answer:
+        assert " ".join(sentence.split()) in report
 
 
 def test_the_layout_in_the_design_names_every_module():

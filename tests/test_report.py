@@ -15,20 +15,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from matplotlib.collections import PathCollection
 
+from circlemlp import wording
 from circlemlp.config import CellConfig
+from circlemlp.core.parameters import Layout
+from circlemlp.core.true_error import decide, true_error
 from circlemlp.errors import UserError
 from circlemlp.report import cost, sensitivity
 from circlemlp.report.boundary import median_replicate, true_boundary
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import Code, Table, as_markdown
-from circlemlp.report.figures import boundaries
+from circlemlp.report.learned import draw_grid, some_rates, wrong
 from circlemlp.report.tables import timing
 from circlemlp.report.write import write_report
 from circlemlp.run.compose import compose_jobs
-from circlemlp.store.datafile import generate
 from circlemlp.store.records import Store
 from circlemlp.store.results import export, read
 from circlemlp.store.tables import kept_epochs
@@ -59,7 +60,9 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         report(tmp_path / name)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    assert len(contents(tmp_path / "a")) == 10
+    pictures = ["answer", "boundaries", "costs", "learning_rates", "loss_curves", "regions", "replicates"]
+    texts = ["best_cell.csv", *(f"figures/{name}.svg" for name in pictures), "metrics.json"]
+    assert [str(path) for path in contents(tmp_path / "a")] == [*texts, "report.html", "report.md", "timing.md"]
 
 
 def test_it_says_what_was_run_and_what_came_out(tmp_path):
@@ -68,8 +71,6 @@ def test_it_says_what_was_run_and_what_came_out(tmp_path):
     assert ": 15 networks" in text
     assert "40 training and 100 validation points, drawn anew for each replicate, label noise 0." in text
     assert "Always giving the more frequent answer has true accuracy 0.7854." in text
-    assert "Of replicates 0 to 2, each panel shows the one with the median true error." in text
-    assert "the points are the first 100 validation points of that replicate" in text
     assert "The best learning rate is at an edge of the grid: 2-4-1 (0.1, the highest). A better one may lie" in text
     assert "1 of 15 networks diverged." in text
     assert "| 2-6-3-1 | 0.03 | 0.025 | 0.9700 | 0.25 | 0 of 3 | 0 of 3 | good |" in text
@@ -82,13 +83,13 @@ def test_tables_are_sorted_by_true_error(tmp_path):
     errors = re.findall(r"^\| 2-\S+ \| \S+ \| (\S+) ", every, re.M)
     assert errors[-1] == "diverged"
     assert [float(error) for error in errors[:-1]] == sorted(float(error) for error in errors[:-1])
-    best = text.partition("## Each architecture")[2].partition("##")[0]
-    assert re.findall(r"^\| (2-\S+) ", best, re.M) == ["2-6-3-1", "2-4-1"] * 2  # scores and costs
+    best = text.partition("## Architectures in pairs")[2].partition("##")[0]
+    assert re.findall(r"^\| (2-\S+) .*\|.*\|.*\|.*\|.*\|.*\|", best, re.M) == ["2-6-3-1", "2-4-1"]
 
 
 def test_what_a_training_costs_is_told(tmp_path):
     text = report(tmp_path, confirmation=CONFIRMATION[:1])
-    costs = re.findall(r"^\| (2-\S+) \| (\d+) \| (.*) \| (.*) \| (.*) \|$", text.partition("## Learning")[0], re.M)
+    costs = re.findall(r"^\| (2-\S+) \| (\d+) \| (.*) \| (.*) \| (.*) \|$", text.partition("## Cost")[2], re.M)[:2]
     (*_, operations, never, too), unconfirmed = costs
     assert 1e9 * float(operations) == pytest.approx(cost.of_training(*join(CONFIRMATION[:1])), rel=0.01)
     assert (never, too) == ("never", "never")
@@ -110,7 +111,7 @@ def test_differences_are_claimed_only_where_supported(tmp_path):
     apart = [made_up((4,), 0.1, [*(0.2 * spread)]), made_up((5,), 0.1, [*(0.1 * spread)])]
     assert "| 0 of 10 | 2-5-1 has the lower error |" in report(tmp_path / "apart", apart)
     close = [made_up((4,), 0.1, [*(0.2 * spread)]), made_up((5,), 0.1, [*(0.2 * spread[::-1])])]
-    assert "| 5 of 10 | not decided; about " in report(tmp_path / "close", close)
+    assert "| 5 of 10 | not decided; if the ratio is as estimated, about " in report(tmp_path / "close", close)
     single = [made_up((4,), 0.1, [0.5]), made_up((5,), 0.1, [0.1])]
     text = report(tmp_path / "single", single)
     assert "so none is claimed" in text
@@ -121,7 +122,7 @@ def test_an_architecture_that_always_diverged_is_compared_with_nothing(tmp_path)
     records = [made_up((4,), 0.1, [None] * 3 + [0.2] * 6), made_up((5,), 0.1, [0.1] * 9)]
     text = report(tmp_path, records)
     assert "| 2-4-1 | none: too many replicates diverged at every rate |" in text
-    assert "not comparable: 2-4-1 diverged at every rate" in text
+    assert "not comparable: 2-4-1 has more than a quarter of the replicates diverged at every rate" in text
     assert json.loads((tmp_path / "metrics.json").read_text())["2-4-1"]["best_learning_rate"] is None
 
 
@@ -163,7 +164,7 @@ def without_errors(records):
     ("records", "says"),
     [
         (grid(1, [0.1], [0.1]), "There is one architecture"),
-        (grid(1, [0.1], [0.1]), "Each panel shows replicate 0."),
+        (grid(1, [0.1], [0.1]), "There is one learning rate, so there is no picture"),
         (grid(2, [round(0.001 * 1.2**n, 6) for n in range(26)]), "26 learning rates"),
         (grid(1, [round(0.001 * 1.05**n, 6) for n in range(100)]), "100 learning rates (0.001 to 0.125"),
         (grid(14, [0.1, 0.2]), "The first 12 architectures."),
@@ -178,7 +179,7 @@ def without_errors(records):
 def test_whatever_the_results_are_there_is_a_report(tmp_path, records, says):
     text = report(tmp_path, records)
     assert says in text
-    assert "nan" not in re.sub("`[^`]*`", "", text)
+    assert not re.search(r"\bnan\b", re.sub("<code>.*?</code>", "", (tmp_path / "report.html").read_text()))
     assert "NaN" not in (tmp_path / "metrics.json").read_text()
 
 
@@ -198,17 +199,27 @@ def test_whatever_the_results_are_there_is_a_report(tmp_path, records, says):
 def test_whatever_confirms_there_is_a_report(tmp_path, confirmation, says):
     text = report(tmp_path, confirmation=confirmation)
     assert says in text
-    assert "nan" not in re.sub("`[^`]*`", "", text)
+    assert not re.search(r"\bnan\b", re.sub("<code>.*?</code>", "", (tmp_path / "report.html").read_text()))
     assert "NaN" not in (tmp_path / "metrics.json").read_text()
 
 
 def test_the_page_loads_nothing(tmp_path):
     report(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/svg+xml;base64,") == 4
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert not re.findall(r"<(script|link|iframe)|@import|url\(", page)
-    assert "<table>" in page
+    assert page.count("<figure") == 7
+    assert not re.findall(r'(?:src|href)="(?!#)', page)
+    assert not re.findall(
+        r"<(link|iframe|img|image)|@import|url\((?!#)|fetch|XMLHttp|import\(|https?://(?!www.w3.org)", page
+    )
+
+
+def test_names_and_intervals_do_not_break_and_no_mark_is_shown(tmp_path):
+    report(tmp_path, confirmation=CONFIRMATION)
+    page = (tmp_path / "report.html").read_text()
+    assert '<span class="unbroken">2-6-3-1</span>' in page
+    assert re.search(r'<span class="unbroken">\([\d.]+ to [\d.]+\)</span>', page)
+    assert "&lt;" not in page
+    assert "&#34;" not in page
 
 
 def test_figures_hold_no_date_and_no_raster(tmp_path):
@@ -251,15 +262,15 @@ def test_text_from_outside_is_shown_as_it_is_and_is_never_a_mark(tmp_path):
     record = made_up((4,), 0.1, [0.3, 0.31], host=FOREIGN, wall_seconds=1.0, cpu_seconds=1.0, started_at=AT)
     record.ingredients["numerics"] |= {"numpy": FOREIGN, "simd": []}
     Store(tmp_path / "runs").save(record)
-    text = report(tmp_path, [record], FOREIGN)
-    own_tags = set(Page((tmp_path / "report.html").read_text()).tags)
-    for page in (Page((tmp_path / "report.html").read_text()), Page(rendered(text))):
+    report(tmp_path, [record], FOREIGN)
+    report(tmp_path / "plain", [made_up((4,), 0.1, [0.3, 0.31])], "A title")
+    for name, parsed in (("report.html", str), ("report.md", rendered)):
+        page, plain = (Page(parsed((folder / name).read_text())) for folder in (tmp_path, tmp_path / "plain"))
         assert page.texts["h1"] == [FOREIGN.replace("\n", " ")]
-        assert not {"script", "a", "em", "s", "del"} & set(page.tags)
-        assert set(page.tags) <= own_tags
+        assert page.tags == plain.tags
         assert any(FOREIGN.replace("\n", " ") in cell for cell in page.texts["td"])
     times = Page(rendered((tmp_path / "timing.md").read_text())).texts["td"]
-    assert len(times) == 7
+    assert len(times) == 10
     assert times[-1] == f"{AT} on {FOREIGN}".replace("\n", " ")
 
 
@@ -504,7 +515,7 @@ def test_times_are_told_where_they_are_known(tmp_path):
     known = made_up((4,), 0.1, [0.3, 0.3, 0.3], wall_seconds=1.2, cpu_seconds=1.1, started_at=AT, host="h|<b>")
     store.save(known)
     text = as_markdown("Times", timing([known, GRID[1]], store))
-    assert f"| 2-4-1 | 0.1 | 0 to 2 | 1.2 | 1.1 | 66.667 | {AT} on h\\|\\<b\\> |" in text
+    assert f"| 2-4-1 | 17 | 0.1 | 0 to 2 | 0.9700 | 0.3000 | 1.2 | 1.1 | 66.667 | {AT} on h\\|\\<b\\> |" in text
     assert "not known here" in text
 
 
@@ -551,9 +562,10 @@ def test_kept_epochs_have_both_ends():
     assert list(kept_epochs(3, 50)) == [0, 1, 2, 3]
 
 
-def test_the_shown_replicate_has_the_median_true_error_of_those_that_finished():
+def test_the_shown_replicate_has_the_median_true_error():
     assert median_replicate(made_up((4,), 0.1, [0.5, 0.1, 0.3])) == 2
-    assert median_replicate(made_up((4,), 0.1, [None, 0.1, 0.3])) == 1
+    assert median_replicate(made_up((4,), 0.1, [None, 0.1, 0.3])) == 2  # one that diverged is the worst
+    assert median_replicate(made_up((4,), 0.1, [None, None, 0.3])) == 2
     assert median_replicate(made_up((4,), 0.1, [None, None])) == 0
     (unknown,) = without_errors([made_up((4,), 0.1, [None, 0.1])])
     assert median_replicate(unknown) == 1
@@ -561,12 +573,12 @@ def test_the_shown_replicate_has_the_median_true_error_of_those_that_finished():
 
 def test_every_number_about_the_best_rates_is_of_the_replicates_that_judge(tmp_path):
     text = report(tmp_path, confirmation=CONFIRMATION)
-    best = text.partition("## Each architecture")[2].partition("##")[0]
+    best = text.partition("## Architectures in pairs")[2].partition("##")[0]
     assert "All numbers here are of replicates 3 to 7." in best
     assert re.findall(r"^\| (2-\S+) .*\| (\d of \d) ", best, re.M) == [("2-4-1", "0 of 5"), ("2-6-3-1", "5 of 5")]
-    assert "mean over replicates 3 to 7 and band" in text
+    assert "mean over replicates 3 to 7, without those that diverged, and band" in text
     assert "not judged" not in text
-    for said in ("Diamonds are the estimates from replicates 3 to 7", "with 95% intervals"):
+    for said in ("The diamond is the confirmed estimate", "with 95% intervals"):
         assert said in text
         assert said not in report(tmp_path / "one_stage")
     every = text.partition("## Every cell")[2].partition("##")[0]
@@ -606,16 +618,38 @@ def test_points_of_the_confirmation_that_are_not_drawn_any_more_are_refused(tmp_
         report(tmp_path, confirmation=[old, CONFIRMATION[1]])
 
 
-@pytest.mark.parametrize("draws", ["fresh", "shared"])
-def test_the_points_that_are_shown_are_those_of_the_shown_replicate(draws):
-    record = made_up((4,), 0.1, [0.5, 0.1, 0.3], draws=draws, first=4)
-    tuned = made_up((4,), 0.1, [0.5] * 4, draws=draws)
-    panel, *_ = boundaries(compare([tuned], SETTINGS, [record])).axes
-    shown = np.concatenate([dots.get_offsets() for dots in panel.collections if isinstance(dots, PathCollection)])
-    data = generate(record.config.data, 7).of_replicates(range(6, 7))
-    expected = data.x_validation[0][np.argsort(data.y_validation[0], kind="stable")]
-    np.testing.assert_array_equal(shown, expected)
-    assert "replicate 6: true error 0.03" in panel.get_title()
+def test_the_boundaries_are_those_of_the_median_replicates_and_their_segments_are_counted():
+    drawing = draw_grid(compare(GRID, SETTINGS))
+    shown = {(row[0], row[1]): row[2:] for row in drawing.data.rows}
+    assert len(shown) == len(GRID)
+    for record in GRID:
+        (trained,) = join([record])
+        row, config = median_replicate(trained), record.config
+        layout = Layout.of(config.model.hidden_layer_sizes)
+        found = decide(true_boundary(config), layout, record.parameters[row], "relu")
+        cell = wording.architecture(config.model), f"{config.optimizer.learning_rate:g}"
+        assert list(shown[cell]) == [str(row), f"{record.true_error[row]:.3g}", str(len(found.segments))]
+
+
+def test_the_wrong_area_that_is_drawn_is_the_true_error():
+    record = GRID[2]
+    boundary, layout = true_boundary(record.config), Layout.of((6, 3))
+    found = decide(boundary, layout, record.parameters[0], "relu")
+    drawn = sum(
+        wrong(boundary, corners, answer=answer)
+        for answer, polygons in ((False, found.zeros), (True, found.ones))
+        for corners in polygons
+    )
+    assert drawn == pytest.approx(true_error(boundary, layout, record.parameters[0], "relu"), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 12, 13, 26, 100])
+def test_of_many_rates_some_are_drawn_and_those_that_were_chosen_are_among_them(n):
+    rates = [float(place) for place in range(1, n + 1)]
+    some = some_rates(rates, {rates[n // 3]})
+    assert len(some) == min(n, 12)
+    assert {rates[0], rates[-1], rates[n // 3]} <= set(some)
+    assert some == sorted(set(some))
 
 
 def test_the_true_boundary_is_that_of_the_data():
@@ -624,7 +658,8 @@ def test_the_true_boundary_is_that_of_the_data():
 
 def test_it_shows_how_one_network_divides_the_square(tmp_path):
     text = report(tmp_path / "relu")
-    assert "\nReplicate 1 at learning rate 0.1. A 2-4-1 network is linear on each of " in text
+    assert "\nA 2-4-1 network is linear on each of " in text
+    assert " It is replicate 1 at learning rate 0.1." in text
     assert (tmp_path / "relu" / "figures" / "regions.svg").exists()
     smooth = report(tmp_path / "tanh", [made_up((4,), 0.1, [0.3, 0.31, 0.33], activation="tanh")])
     assert "divides the square" not in smooth

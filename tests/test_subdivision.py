@@ -1,5 +1,6 @@
 import re
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -75,8 +76,8 @@ def test_the_caption_counts_what_an_independent_count_gives(trained, activation,
 def test_the_file_has_the_same_bytes_whatever_the_users_settings_and_no_date(trained, tmp_path, monkeypatch):
     first, second = tmp_path / "first.svg", tmp_path / "second.svg"
     draw_regions(config("relu"), trained["relu"], first)
-    monkeypatch.setitem(subdivision.mpl.rcParams, "lines.linewidth", 9)
-    monkeypatch.setitem(subdivision.mpl.rcParams, "font.size", 30)
+    monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9)
+    monkeypatch.setitem(mpl.rcParams, "font.size", 30)
     draw_regions(config("relu"), trained["relu"], second)
     assert first.read_bytes() == second.read_bytes()
     assert "dc:date" not in first.read_text()

@@ -7,6 +7,7 @@ names the key, the value, what is allowed and, for an unknown key, the nearest k
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import annotated_types
@@ -208,13 +209,20 @@ class Paths(Section):
     """Where things are kept, relative to the project. ``results: null``: a sweep leaves only records.
 
     A folder of results is replaced as a whole, so it is always one of its own inside ``results/``; ``confirmation`` is
-    that of the replicates which judge.
+    that of the replicates which judge. ``reports: null``: a report goes into a folder with the name of its results.
     """
 
     records: PathText
     results: ResultsFolder | None
     confirmation: ResultsFolder | None
-    reports: PathText
+    reports: PathText | None
+
+    @property
+    def report_folder(self) -> Path:
+        """Where the report of the results goes: not where another's is, unless a configuration says so."""
+        if self.reports is not None:
+            return Path(self.reports)
+        return Path("reports", Path(self.results).name) if self.results else Path("reports")
 
 
 class Report(Section):

@@ -25,7 +25,7 @@ def choice(sizes, rate, typical=None):
 SELECTION = Selection(
     rule="The lowest, of 25 % — trimmed.",
     tuned=Replicates(first_replicate=0, replicates=10),
-    confirmation=Replicates(first_replicate=10, replicates=30),
+    settings="5" * 64,
     choices=[choice([64], 0.1, 0.03), choice([64, 32], 0.01, 0.01), choice([128], None)],
 )
 
@@ -36,7 +36,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
     assert read(path) == SELECTION
     assert "—" in path.read_text()  # it is there for a person to read
     assert [one.learning_rates for one in SELECTION.choices] == [[0.1, 0.03], [0.01], []]
-    assert SELECTION.confirmation.numbers == range(10, 40)
+    assert SELECTION.tuned.numbers == range(10)
 
 
 def test_it_wants_each_architecture_at_the_rates_that_either_rule_chose():
@@ -55,7 +55,8 @@ def test_a_missing_one_says_how_to_make_it(tmp_path):
     with pytest.raises(UserError) as error:
         read(tmp_path / "selection.json")
     says = (
-        f"selection.json: there is no selection here; pipelines/select_rates.py with paths.reports={tmp_path} writes it"
+        "selection.json: there is no selection here; make it from a sweep's results with: "
+        f"python pipelines/select_rates.py paths.results=results/... paths.reports={tmp_path}"
     )
     assert str(error.value).endswith(says)
 

@@ -11,11 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.path import Path as Outline
 
 from circlemlp.config import CellConfig
+from circlemlp.core import geometry
 from circlemlp.core.data import Boundary
 from circlemlp.core.network import Network
 from circlemlp.core.parameters import Layout
+from circlemlp.report.colors import light
 from circlemlp.store.records import Record
 from circlemlp.store.trained import Trained
 from circlemlp.wording import architecture
@@ -23,8 +26,8 @@ from circlemlp.wording import architecture
 GRID_POINTS = 97
 LEVELS = np.linspace(0, 1, 11)
 SHADES = LinearSegmentedColormap.from_list("shades", ["#e58a7b", "#f4cdc2", "#fbfbf9", "#c3d9ea", "#7fb0d6"])
-LEARNED: dict[str, Any] = {"color": "black", "linewidth": 1.5}
-TRUE: dict[str, Any] = {"color": "#d97706", "linewidth": 1.8, "linestyle": (0, (4, 2))}
+LEARNED: dict[str, Any] = {"color": light("ink"), "linewidth": 1.5}
+TRUE: dict[str, Any] = {"color": light("arc"), "linewidth": 1.8, "linestyle": (0, (4, 2))}
 
 
 def true_boundary(config: CellConfig) -> Boundary:
@@ -32,14 +35,28 @@ def true_boundary(config: CellConfig) -> Boundary:
     return Boundary.of(config.data.model_dump())
 
 
+def rings(boundary: Boundary) -> tuple[Outline, Outline]:
+    """Return the ring of class 1, and the rest of the square, as outlines that go clockwise around their holes."""
+    outer, inner = (Outline.circle(radius=radius) for radius in (boundary.outer_radius, boundary.inner_radius))
+    square = geometry.square(boundary.low, boundary.high)
+    whole = Outline([*square, square[0]], closed=True)
+    ring = Outline.make_compound_path(outer, _reversed(inner))
+    return ring, Outline.make_compound_path(whole, _reversed(outer), inner)
+
+
+def _reversed(circle: Outline) -> Outline:
+    around = np.asarray(circle.vertices)[-2::-1]  # without the last, which closes it
+    return Outline(np.vstack([around, around[:1]]), circle.codes)
+
+
 def median_replicate(cell: Record | Trained) -> int:
     """Return the row of the replicate with the median true error, a typical one.
 
-    Those that diverged come last, and before them those whose true error is not known.
+    Those that diverged count as the worst, and one is taken only if all did; likewise, where a true error is not known.
     """
     order = np.lexsort((cell.true_error, cell.history.diverged_at >= 0))  # NaN comes last
     known = max(1, int(np.isfinite(cell.true_error).sum()))
-    return int(order[(known - 1) // 2])
+    return int(order[min((len(order) - 1) // 2, known - 1)])
 
 
 def draw_boundary(axes: Axes, cell: Record | Trained, row: int) -> Any:

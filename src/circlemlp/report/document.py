@@ -1,18 +1,20 @@
-"""A report as data, and its two forms: Markdown, and a web page that is one file and loads nothing.
+"""A report as data, and its two forms: Markdown, and a web page that is one file, loads nothing and needs no script.
 
 Templates lay both out. Whatever a template inserts is escaped for its form, so a title with a ``|`` or a ``<script>``
 in it is a title with these characters.
 """
 
-import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+from circlemlp.report import svg
+from circlemlp.report.colors import COLORS
 
 
 class Code(str):
@@ -22,11 +24,25 @@ class Code(str):
         return Markup("<code>{}</code>").format(str(self))
 
 
-class Strong(str):
-    """Text to be emphasised."""
+class Numeric(str):
+    """The name of a column of numbers."""
 
-    def __html__(self) -> str:
-        return Markup("<strong>{}</strong>").format(str(self))
+
+class Link(str):
+    """Text that leads to a row or a heading of the same document, by its anchor."""
+
+    anchor: str
+
+    def __new__(cls, text: str, anchor: str) -> Self:
+        """Make one of a text and the anchor it leads to."""
+        link = super().__new__(cls, text)
+        link.anchor = anchor
+        return link
+
+
+def anchor(text: str) -> str:
+    """Return a text as an anchor: its letters and digits, with hyphens between."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,11 @@ class Heading:
     """The heading of a section."""
 
     text: str
+
+    @property
+    def anchor(self) -> str:
+        """What a link to it names."""
+        return anchor(self.text)
 
 
 @dataclass(frozen=True)
@@ -44,19 +65,43 @@ class Bullets:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An SVG file in the folder of figures."""
-
-    name: str
-    caption: str
-
-
-@dataclass(frozen=True)
 class Table:
-    """Rows of cells under the names of the columns."""
+    """Rows of cells under the names of the columns; links lead to the rows with an anchor.
+
+    A table may have a word for each cell, which a page shades it by, and of each row more, which a page shows on demand
+    in a table that can be sorted and filtered; Markdown leaves it out.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    anchors: Sequence[str] = ()
+    shades: Sequence[Sequence[str]] = ()
+    more: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG file in the folder of figures.
+
+    Attributes
+    ----------
+    name : str
+        The file's.
+    finding : str
+        What the picture shows, in words: its caption, and what is read out in its place.
+    note : str
+        How to read it.
+    data : Table, optional
+        The numbers in it.
+    wide : bool
+        Whether it has small parts, so that it should have all the room there is.
+    """
+
+    name: str
+    finding: str
+    note: str = ""
+    data: Table | None = field(default=None, repr=False)
+    wide: bool = False
 
 
 Block = str | Heading | Bullets | Picture | Table
@@ -71,10 +116,13 @@ def as_markdown(title: str, blocks: Sequence[Block]) -> str:
 def as_page(title: str, blocks: Sequence[Block], figures: Path) -> str:
     """Return a document as a web page, with the pictures of a folder inside it."""
 
-    def encoded(name: str) -> str:
-        return base64.b64encode((figures / name).read_bytes()).decode()
+    def inline(picture: Picture) -> Markup:
+        # The text in a picture was escaped when it was drawn.
+        text = svg.for_page((figures / picture.name).read_text(), Path(picture.name).stem)
+        label = Markup('<svg role="img" aria-label="{}"').format(picture.finding)
+        return label + Markup(text.removeprefix("<svg"))
 
-    return _HTML.get_template("page.html.j2").render(title=title, blocks=blocks, encoded=encoded)
+    return _HTML.get_template("page.html.j2").render(title=title, blocks=blocks, inline=inline, colors=COLORS)
 
 
 def _in_markdown(value: object) -> Markup:
@@ -85,7 +133,7 @@ def _in_markdown(value: object) -> Markup:
     if isinstance(value, Code):
         # Between backticks nothing can be escaped; between tags it can.
         return Markup(f"<code>{_escaped(text)}</code>" if re.search(r"[`|\\]", text) else f"`{text}`")
-    return Markup(f"**{_escaped(text)}**" if isinstance(value, Strong) else _escaped(text))
+    return Markup(_escaped(text))
 
 
 def _escaped(text: str) -> str:
@@ -97,6 +145,18 @@ def _in_cell(value: object) -> Markup:
     return Markup(_in_markdown(value).replace("|", r"\|"))
 
 
+UNBROKEN = re.compile(r"\d+(?:-\d+)+|\([\d.%]+ to [\d.%]+\)")
+"""Architectures and intervals."""
+
+
+def _on_one_line(value: object) -> Markup:
+    """Return a value for a page, in which no line breaks inside a name or an interval."""
+    if isinstance(value, Code | Markup):
+        return escape(value)
+    text = Markup(UNBROKEN.sub(r'<span class="unbroken">\g<0></span>', str(escape(str(value)))))
+    return Markup('<a href="#{}">{}</a>').format(value.anchor, text) if isinstance(value, Link) else text
+
+
 _OPTIONS: Any = {
     "loader": FileSystemLoader(Path(__file__).parent / "templates"),
     "autoescape": True,
@@ -106,5 +166,8 @@ _OPTIONS: Any = {
     "keep_trailing_newline": True,
 }
 _HTML = Environment(**_OPTIONS)
+_HTML.filters["on_one_line"] = _on_one_line
+_HTML.tests["numeric"] = lambda name: isinstance(name, Numeric)
 _MARKDOWN = Environment(**_OPTIONS, finalize=_in_markdown)
 _MARKDOWN.filters["cell"] = _in_cell
+_MARKDOWN.tests["numeric"] = _HTML.tests["numeric"]

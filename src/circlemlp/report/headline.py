@@ -87,8 +87,8 @@ def nothing_claimed(comparison: Comparison) -> str | None:
         return "one replicate of each cell does not tell chance from a difference, so none is claimed"
     if n < FEWEST_PAIRED:
         return (
-            f"with {n} replicates no difference is claimed: the smallest p-value that they can give is "
-            f"{2.0 ** (1 - n):.4f}, and six comparisons need 0.0083, which takes {FEWEST_PAIRED}"
+            f"with {n} replicates no difference is claimed: they give no p-value below {2.0 ** (1 - n):.4f}, and "
+            f"six comparisons together, say, need 0.0083, which takes {FEWEST_PAIRED} replicates"
         )
     if len(comparison.best) > MOST_COMPARED:
         return f"more than {MOST_COMPARED} architectures are not compared with each other"

@@ -12,7 +12,7 @@ from circlemlp.errors import UserError
 from circlemlp.report import regimes, statistics
 from circlemlp.report.cell_results import CellResult, by_architecture, numbered
 from circlemlp.store.records import Record
-from circlemlp.store.selection import Choice, Selection
+from circlemlp.store.selection import Choice, Selection, common_settings
 
 RULE = (
     "The best learning rate has the lowest 25% trimmed mean of the logarithm of the last validation loss; where more "
@@ -104,7 +104,7 @@ def doubt(group: Sequence[CellResult], best: CellResult) -> Doubt:
     return Doubt(near, chosen)
 
 
-def select(records: Sequence[Record], settings: Report, confirmation_replicates: int) -> Selection:
+def select(records: Sequence[Record], settings: Report) -> Selection:
     """Choose each architecture's learning rate, as the report does.
 
     Parameters
@@ -112,8 +112,6 @@ def select(records: Sequence[Record], settings: Report, confirmation_replicates:
     records : sequence of Record
         Of the tuning.
     settings : Report
-    confirmation_replicates : int
-        How many replicates are to judge: those that follow the ones that chose.
 
     Raises
     ------
@@ -127,8 +125,8 @@ def select(records: Sequence[Record], settings: Report, confirmation_replicates:
         raise UserError(f"these results have {numbered(numbers)}; a selection takes replicates without a gap")
     return Selection(
         rule=RULE,
+        settings=common_settings(records[0].config),
         tuned=Replicates(first_replicate=first, replicates=len(numbers)),
-        confirmation=Replicates(first_replicate=after, replicates=confirmation_replicates),
         choices=[_choice(group) for group in groups],
     )
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,17 +22,19 @@ from circlemlp.core.geometry import Points
 from circlemlp.core.network import arithmetic
 from circlemlp.core.parameters import Floats, Layout
 from circlemlp.core.true_error import SMOOTH, Decision, decide, true_error
-from circlemlp.report.boundary import LEARNED, TRUE
-from circlemlp.report.figures import STYLE
+from circlemlp.report import style
+from circlemlp.report.boundary import LEARNED, TRUE, rings
+from circlemlp.report.colors import light
 
 MOST_REGIONS = 3000
 """A network with more has no picture: its file would be large, and its lines would be a grey square."""
 SLIVER = 1e-14
 """The share of the square's area below which a part exists by rounding alone."""
 ENLARGED = 20
-BY_BOUND, BY_CUT, WRONG = ("#f7ded7", "#dbe8f3"), ("#eba596", "#93bddd"), "#8e24aa"
+BY_BOUND, BY_CUT = (light("zero"), light("one")), (light("zero-cut"), light("one-cut"))
+WRONG = light("wrong")
 """Colours of the polygons with answer 0 and with answer 1; of what is answered wrongly."""
-LINES: dict[str, Any] = {"edgecolor": "#666666", "linewidth": 0.4}
+LINES: dict[str, Any] = {"edgecolor": light("soft"), "linewidth": 0.4}
 
 
 def draw_regions(config: Mapping[str, Any], parameters: Floats, path: Path) -> str | None:
@@ -69,11 +69,11 @@ def draw_regions(config: Mapping[str, Any], parameters: Floats, path: Path) -> s
     regions, cuts = len(divided[0]), divided[1]
     crossed = len(decision.segments)
     bounded = sum(len(_by_bound_and_cut(one, decision.segments)[0]) for one in (decision.zeros, decision.ones))
-    with mpl.style.context(["default", STYLE]):  # nothing of the user's own settings
+    with style.context():
         figure, panels = _figure(boundary, decision, cuts)
         panels["enough"].set_title(f"{bounded + crossed} polygons are enough to know its answers")
         panels["all"].set_title(f"all {regions} regions")
-        figure.savefig(path, metadata={"Date": None})
+        style.save(figure, path)
     return (
         f"A {'-'.join(map(str, layout.layer_sizes))} network is linear on each of {regions} polygons (top right). "
         f"To know its answer everywhere, {bounded + crossed} are enough (left): in {bounded} a bound on the logit has "
@@ -126,7 +126,7 @@ def linear_regions(
 
 
 def _figure(boundary: Boundary, decision: Decision, cuts: list[Points]) -> tuple[Figure, dict[str, Axes]]:
-    figure = Figure(figsize=(8.6, 6.4), layout="compressed")
+    figure = Figure(figsize=(7.4, 5.7), layout="compressed")
     panels = figure.subplot_mosaic([["enough", "all"], ["enough", "near"]], width_ratios=[2.1, 1])
     side = (boundary.high - boundary.low) / ENLARGED
     near = np.clip(_farthest(boundary, decision) - side / 2, boundary.low, boundary.high - side)
@@ -137,7 +137,7 @@ def _figure(boundary: Boundary, decision: Decision, cuts: list[Points]) -> tuple
     panels["all"].add_patch(_patch(cuts, fill=False, **LINES))
     panels["all"].add_patch(_patch(decision.segments, fill=False, **LEARNED))
     _frame(panels["all"], *square)
-    panels["enough"].set(xlabel="$x_1$", ylabel="$x_2$")
+    panels["enough"].set(xlabel="x₁", ylabel="x₂")
     panels["near"].set_title(f"{ENLARGED} times as large")
     for name in ("all", "near"):
         panels[name].set(xticks=[], yticks=[])
@@ -154,7 +154,7 @@ def _figure(boundary: Boundary, decision: Decision, cuts: list[Points]) -> tuple
 
 def _draw_decision(axes: Axes, boundary: Boundary, decision: Decision, low: Points, high: Points) -> None:
     """Draw the polygons whose answers are known, the boundaries and what is wrong, as far as they are in a window."""
-    wrong_places = _ring(boundary)
+    wrong_places = rings(boundary)
     for answer, polygons in enumerate((decision.zeros, decision.ones)):
         parts = _by_bound_and_cut(polygons, decision.segments)
         for some, color in zip(parts, (BY_BOUND[answer], BY_CUT[answer]), strict=True):
@@ -208,17 +208,3 @@ def _farthest(boundary: Boundary, decision: Decision) -> Points:
     distances = np.abs(np.hypot(*corners.T)[:, np.newaxis] - radii).min(axis=1)
     farthest: Points = corners[distances.argmax()]
     return farthest
-
-
-def _ring(boundary: Boundary) -> tuple[Outline, Outline]:
-    """Return the ring of class 1, and the rest of the square, as outlines that go clockwise around their holes."""
-    outer, inner = (Outline.circle(radius=radius) for radius in (boundary.outer_radius, boundary.inner_radius))
-    square = geometry.square(boundary.low, boundary.high)
-    whole = Outline([*square, square[0]], closed=True)
-    ring = Outline.make_compound_path(outer, _reversed(inner))
-    return ring, Outline.make_compound_path(whole, _reversed(outer), inner)
-
-
-def _reversed(circle: Outline) -> Outline:
-    around = np.asarray(circle.vertices)[-2::-1]  # without the last, which closes it
-    return Outline(np.vstack([around, around[:1]]), circle.codes)

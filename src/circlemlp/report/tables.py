@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from circlemlp import wording
 from circlemlp.errors import UserError
-from circlemlp.report import cost, headline, regimes, sensitivity, words
+from circlemlp.report import cost, headline, regimes, sensitivity, sparks, words
 from circlemlp.report.cell_results import CellResult, numbered
 from circlemlp.report.comparison import Comparison, Difference
-from circlemlp.report.document import Block, Code, Table
+from circlemlp.report.document import Block, Code, Link, Numeric, Table, anchor
 from circlemlp.report.selection import BestRate
 from circlemlp.report.statistics import Interval
 from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
@@ -25,8 +26,8 @@ MOST_PAIRS = 45
 def best_table(best: Sequence[BestRate]) -> Table:
     """Return a line for each architecture, the lowest true error first."""
     rows = [[one.cell.architecture, *_best_cells(one)] for one in _ranked(best)]
-    head = ["architecture", "best learning rate", "true error", "median", "worst", "bad runs"]
-    return Table([*head, "validation accuracy", "validation loss"], rows)
+    numbers = ["best learning rate", "true error", "median", "worst", "bad runs"]
+    return Table(["architecture", *map(Numeric, [*numbers, "validation accuracy", "validation loss"])], rows)
 
 
 def _ranked(best: Sequence[BestRate]) -> list[BestRate]:
@@ -37,7 +38,7 @@ def _best_cells(one: BestRate) -> list[str]:
     if one.lacks == "rate":
         return ["none: too many replicates diverged at every rate", *[""] * 6]
     judged = one.judged
-    rate = f"{one.cell.learning_rate:g}" + (f" ({one.edge} of the grid)" if one.edge else "")
+    rate = words.rate(one.cell.learning_rate) + (f" ({one.edge} of the grid)" if one.edge else "")
     if one.lacks:
         return [rate, "not confirmed", *[""] * 5]
     errors = ["", ""] if judged.unknown else [f"{np.median(judged.true_errors):.3g}", f"{judged.true_errors.max():.3g}"]
@@ -57,7 +58,7 @@ def costs_table(best: Sequence[BestRate]) -> Table:
         ]
         shown = known if one.exists else [""] * 3
         rows.append([one.cell.architecture, str(cell.summary.n_parameters), *shown])
-    return Table(["architecture", "parameters", "GFLOP", "epochs to 99%", "GFLOP to 99%"], rows)
+    return Table(["architecture", *map(Numeric, ["parameters", "GFLOP", "epochs to 99%", "GFLOP to 99%"])], rows)
 
 
 def choice_table(comparison: Comparison) -> Table:
@@ -68,11 +69,11 @@ def choice_table(comparison: Comparison) -> Table:
             continue
         tied = "too few replicates to tell" if doubt.not_separated is None else _rates(doubt.not_separated) or "none"
         chosen = sorted(doubt.frequencies.items(), key=lambda item: -item[1])
-        often = words.some([f"{rate:g}: {share:.0%}" for rate, share in chosen])
+        often = words.some([f"{words.rate(rate)}: {share:.0%}" for rate, share in chosen])
         sensitive = words.interval(sensitivities[one.cell.architecture])
-        rows.append([one.cell.architecture, f"{one.cell.learning_rate:g}", tied, often, sensitive])
-    head = ["architecture", "best learning rate", "not separated from it", "chosen by resampled replicates"]
-    return Table([*head, "sensitivity"], rows)
+        rows.append([one.cell.architecture, words.rate(one.cell.learning_rate), tied, often, sensitive])
+    head = ["architecture", Numeric("best learning rate"), "not separated from it", "chosen by resampled replicates"]
+    return Table([*head, Numeric("sensitivity")], rows)
 
 
 def _sensitivities(cells: Sequence[CellResult]) -> dict[str, Interval]:
@@ -91,24 +92,80 @@ def _sensitivities(cells: Sequence[CellResult]) -> dict[str, Interval]:
 
 
 def _rates(rates: Sequence[float]) -> str:
-    return words.some([f"{rate:g}" for rate in rates])
+    return words.some(list(map(words.rate, rates)))
 
 
-def cells_table(cells: Sequence[CellResult]) -> Table:
-    """Return a line for each cell, the lowest true error first."""
+def cells_table(cells: Sequence[CellResult], records: Sequence[Record], commands: Sequence[str]) -> Table:
+    """Return a line for each cell, the lowest true error first, and more about it: of records, with their commands."""
+    ranked = sorted(cells, key=_rank)
     rows = [
         [
             cell.architecture,
-            f"{cell.learning_rate:g}",
+            words.rate(cell.learning_rate),
             *(words.score(cell, name) for name in ("error", "accuracy", "loss")),
             f"{cell.bad_runs} of {cell.replicates}",
             f"{cell.diverged} of {cell.replicates}",
             cell.regime,
         ]
-        for cell in sorted(cells, key=_rank)
+        for cell in ranked
     ]
-    scores = ["true error", "validation accuracy", "validation loss"]
-    return Table(["architecture", "learning rate", *scores, "bad runs", "diverged", "regime"], rows)
+    numbers = ["learning rate", "true error", "validation accuracy", "validation loss", "bad runs", "diverged"]
+    own: dict[tuple[str, float], list[tuple[Record, str]]] = {}
+    for record, command in zip(records, commands, strict=True):
+        key = wording.architecture(record.config.model), record.config.optimizer.learning_rate
+        own.setdefault(key, []).append((record, command))
+    low, high = sparks.limits(ranked)
+    more = [
+        [
+            "True errors of the replicates:",
+            sparks.strip(cell, low, high),
+            "Median validation loss, from the first epoch to the last:",
+            sparks.curve(cell) or "every replicate diverged",
+            *(part for record, command in own[cell.key] for part in _reproduced(record, command)),
+        ]
+        for cell in ranked
+    ]
+    anchors = [cell_anchor(cell) for cell in ranked]
+    return Table(["architecture", *map(Numeric, numbers), "regime"], rows, anchors, more=more)
+
+
+def _reproduced(record: Record, command: str) -> list[str]:
+    """Return what trains a record again, and how MLflow finds it."""
+    return [
+        f"Record {record.identity[:12]}, of {numbered(np.array(record.config.training.numbers))}; in MLflow, it is "
+        f"found by tags.`circlemlp.identity` = '{record.identity}'",
+        Markup('<code class="command">{}</code>').format(command),
+    ]
+
+
+def cell_anchor(cell: CellResult) -> str:
+    """Return the anchor of a cell's row in the table of every cell."""
+    return anchor(f"cell {cell.architecture} at {cell.learning_rate:g}")
+
+
+def grid_table(comparison: Comparison) -> Table:
+    """Return true errors and regimes, architecture by learning rate; the longer of the two goes down."""
+    names = [best.cell.architecture for best in comparison.best]
+    rates = sorted({cell.learning_rate for cell in comparison.cells})
+    cells = {cell.key: cell for cell in comparison.cells}
+    chosen = {best.cell.key for best in comparison.best if best.lacks != "rate"}
+
+    def shown(name: str, rate: float) -> tuple[str, str]:
+        cell = cells.get((name, rate))
+        if cell is None:
+            return "", ""
+        known = not cell.unknown and not regimes.diverged(cell.trained)
+        text = f"{cell.error.estimate:.3g} {cell.regime}" if known else cell.regime
+        return Link(text + ", chosen" * (cell.key in chosen), cell_anchor(cell)), cell.regime
+
+    if len(rates) >= len(names):
+        head, first = ["learning rate", *names], [words.rate(rate) for rate in rates]
+        lines = [[shown(name, rate) for name in names] for rate in rates]
+    else:
+        head, first = ["architecture", *map(words.rate, rates)], names
+        lines = [[shown(name, rate) for rate in rates] for name in names]
+    rows = [[one, *(text for text, _ in line)] for one, line in zip(first, lines, strict=True)]
+    return Table(head, rows, shades=[["", *(regime for _, regime in line)] for line in lines])
 
 
 def _rank(cell: CellResult) -> tuple[bool, bool, float]:
@@ -134,7 +191,7 @@ def differences(comparison: Comparison) -> list[Block]:
     if shown is not pairs:
         text += f" Shown are the pairs with {ranked[0].cell.architecture}."
     rows = [_difference_row(one, equal) for one in sorted(shown, key=lambda one: _order(one, ranked))]
-    return [text, Table(["architectures", "ratio of errors", "first lower in", "verdict"], rows)]
+    return [text, Table(["architectures", Numeric("ratio of errors"), Numeric("first lower in"), "verdict"], rows)]
 
 
 def _order(one: Difference, ranked: Sequence[BestRate]) -> tuple[int, ...]:
@@ -155,14 +212,14 @@ def records_table(records: Sequence[Record], commands: Sequence[str]) -> Table:
     rows = [
         [
             wording.architecture(record.config.model),
-            f"{record.config.optimizer.learning_rate:g}",
+            words.rate(record.config.optimizer.learning_rate),
             _numbers(record),
             Code(record.identity[:12]),
             Code(command),
         ]
         for record, command in zip(records, commands, strict=True)
     ]
-    return Table(["architecture", "learning rate", "replicates", "record", "command"], rows)
+    return Table(["architecture", Numeric("learning rate"), "replicates", "record", "command"], rows)
 
 
 def _numbers(record: Record) -> str:
@@ -229,8 +286,10 @@ def timing(records: Sequence[Record], store: Store) -> list[Block]:
         training = record.config.training
         row = [
             wording.architecture(record.config.model),
-            f"{record.config.optimizer.learning_rate:g}",
+            str(record.summary.n_parameters),
+            words.rate(record.config.optimizer.learning_rate),
             _numbers(record),
+            *(_mean(values) for values in (record.summary.validation_accuracy, record.summary.validation_loss)),
         ]
         if told.wall_seconds is None or told.cpu_seconds is None:
             rows.append([*row, "not known here", "", "", ""])
@@ -239,5 +298,15 @@ def timing(records: Sequence[Record], store: Store) -> list[Block]:
         per_epoch = 1000 * told.wall_seconds / (training.epochs * training.replicates)
         seconds = f"{told.wall_seconds:.1f}", f"{told.cpu_seconds:.1f}", f"{per_epoch:.3f}"
         rows.append([*row, *seconds, f"{told.started_at} on {told.host}"])
-    head = ["architecture", "learning rate", "replicates", "wall s", "CPU s", "ms per epoch and replicate", "trained"]
-    return [f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time.", Table(head, rows)]
+    scores = ["validation accuracy", "validation loss", "wall s", "CPU s", "ms per epoch and replicate"]
+    head = ["architecture", Numeric("parameters"), Numeric("learning rate"), "replicates", *map(Numeric, scores)]
+    text = (
+        f"All cells: {wall:.1f} s of wall time in workers, {cpu:.1f} s of CPU time. Accuracy and loss are means over "
+        "the replicates that did not diverge."
+    )
+    return [text, Table([*head, "trained"], rows)]
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    finite = [value for value in values if value is not None]
+    return f"{sum(finite) / len(finite):.4f}" if finite else "diverged"

@@ -19,7 +19,7 @@ MOST_NAMED = 6
 """Names in a sentence."""
 LACKS = {
     "rate": (
-        "diverged at every rate",
+        "has more than a quarter of the replicates diverged at every rate",
         "no best learning rate, because at every one more than a quarter of the replicates diverged",
     ),
     "confirmation": ("is not confirmed", "nothing is claimed, because no new replicates have the best learning rate"),
@@ -57,7 +57,6 @@ def findings(comparison: Comparison) -> Iterator[str]:
             f"The median network does no better than always giving one answer, which has true error {constant:.4g}: "
             f"{some([f'{cell.architecture} at {cell.learning_rate:g}' for cell in stuck])}."
         )
-    yield judged_again(comparison)
 
 
 def diverged(comparison: Comparison) -> str:
@@ -135,13 +134,14 @@ def verdict(one: Difference, practically_equal: float) -> str:
     if one.verdict == "none":
         reasons = [f"{best.cell.architecture} {LACKS[best.lacks][0]}" for best in (one.first, one.second) if best.lacks]
         return f"not comparable: {'; '.join(reasons)}" if reasons else "not comparable: not every true error is known"
+    if one.first.edge or one.second.edge:
+        return "nothing is claimed: a best rate is at an edge of the grid"
     if one.verdict == "open":
         needed = f"about {one.to_decide}" if (one.to_decide or 0) <= MOST_ASKED else f"more than {MOST_ASKED}"
-        return f"not decided; {needed} replicates would"
+        return f"not decided; if the ratio is as estimated, {needed} replicates would"
     width = max(one.ratio.high, 1 / one.ratio.low)
     little = f", by less than {practically_equal:.0%}" if one.lower and width < 1 + practically_equal else ""
-    edge = " at these rates, one of which is at an edge" if one.lower and (one.first.edge or one.second.edge) else ""
-    return decided(one) + little + edge
+    return decided(one) + little
 
 
 def rules(comparison: Comparison) -> str:
@@ -151,9 +151,10 @@ def rules(comparison: Comparison) -> str:
     return (
         "Regimes, the first that holds: diverged, more than a quarter of the replicates did; too slow, the median "
         f"replicate's validation loss still falls by more than {1 - regimes.IMPROVING:.0%} from one tenth of the "
-        f"epochs to the last, and a higher rate ended more than {equal:.0%} lower; collapsed, the median true error is "
-        f"no lower than that of the best straight line, {line:.4g}; unstable, at least {regimes.UNSTABLE:.0%} of the "
-        f"replicates are bad runs or end more than {regimes.SPIKE:g} times above their median of the last tenth; good, "
+        f"epochs to the last, and a higher rate ended lower by a factor of more than {1 + equal:g}; collapsed, the "
+        f"median true error is no lower than that of the best straight line, {line:.4g}; unstable, at least "
+        f"{regimes.UNSTABLE:.0%} of the replicates are bad runs or end more than {regimes.SPIKE:g} times above their "
+        "median of the last tenth; good, "
         "none of these."
     )
 
@@ -179,6 +180,16 @@ def score(cell: CellResult, name: str) -> str:
     if name == "error" and cell.unknown:
         return f"not known of {cell.unknown}"
     return interval(getattr(cell, name), ".4f" if name == "accuracy" else ".3g")
+
+
+def number(value: float, digits: str = ".3g") -> str:
+    """Return a number, or nothing where it is not known."""
+    return f"{value:{digits}}" if math.isfinite(value) else ""
+
+
+def rate(value: float) -> str:
+    """Return a learning rate, with a minus sign that is one."""
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
 
 
 def epochs(number: float) -> str:

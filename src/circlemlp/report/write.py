@@ -5,7 +5,8 @@
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from circlemlp.report.cell_results import numbered
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import Comparison, compare
 from circlemlp.report.document import Block, Bullets, Heading, Picture, as_markdown, as_page
-from circlemlp.report.figures import MOST_PANELS, MOST_REPLICATES, POINTS_SHOWN, draw_all
+from circlemlp.report.figures import MOST_PANELS, draw_all
+from circlemlp.report.health import checks
+from circlemlp.report.pairs import matrix
 from circlemlp.report.selection import RULE
 from circlemlp.report.subdivision import draw_regions
 from circlemlp.report.tables import (
@@ -31,6 +34,7 @@ from circlemlp.report.tables import (
     costs_table,
     differences,
     facts,
+    grid_table,
     metrics,
     records_table,
     timing,
@@ -38,7 +42,7 @@ from circlemlp.report.tables import (
 from circlemlp.store import disk
 from circlemlp.store.identity import canonical
 from circlemlp.store.records import Record, Store
-from circlemlp.store.tables import CURVES, curve_rows, replicate_rows
+from circlemlp.store.tables import CURVES, curve_rows
 
 REGIONS = "regions.svg"
 
@@ -79,7 +83,6 @@ def write_report(
     used = [record for cell in (*comparison.cells, *comparison.confirmation) for record in cell.trained.records]
     _check_points(used)
     how = commands(used, data)
-    replicates = _table(replicate_rows(records), ["replicate"])
     shown = [*comparison.best[:MOST_PANELS], min(comparison.best, key=lambda one: one.rank)]
     curves = _table(
         curve_rows(record for one in shown for record in one.judged.trained.records), ["replicate", "epoch"]
@@ -91,11 +94,11 @@ def write_report(
             with disk.aside(folder) as temporary:
                 made = temporary / "report"
                 made.mkdir()
-                pictures = draw_all(made / "figures", comparison, replicates, curves)
-                regions = _draw_regions(made / "figures", comparison)
-                blocks = [*report(comparison, pictures, used, how), *regions]
-                _write(made / "report.md", as_markdown(title, blocks))
-                _write(made / "report.html", as_page(title, blocks, made / "figures"))
+                pictures = draw_all(made / "figures", comparison, curves)
+                pictures |= _draw_regions(made / "figures", comparison)
+                sections = report(comparison, pictures, used, how)
+                _write(made / "report.md", as_markdown(title, _blocks(sections, page=False)))
+                _write(made / "report.html", as_page(title, _blocks(sections, page=True), made / "figures"))
                 _write(made / "metrics.json", json.dumps(metrics(comparison), indent=2) + "\n")
                 _write(made / "best_cell.csv", best_cell(comparison, curves))
                 _write(made / "timing.md", as_markdown("Training times", timing(used, store)))
@@ -121,52 +124,70 @@ def _table(rows: Iterable[dict[str, Any]], key: list[str]) -> pd.DataFrame:
     return table.drop_duplicates(["architecture", "learning_rate", *key])
 
 
-def _draw_regions(folder: Path, comparison: Comparison) -> list[Block]:
+def _draw_regions(folder: Path, comparison: Comparison) -> dict[str, Picture]:
     """Draw how one network divides the square: that of the lowest true error of which this can be drawn."""
     for one in sorted(comparison.best, key=lambda one: one.rank):
         trained = one.judged.trained
         row = median_replicate(trained)
         seen = draw_regions(trained.records[0].ingredients["config"], trained.parameters[row], folder / REGIONS)
         if seen:
-            return [
-                Heading("How one network divides the square"),
-                Picture(REGIONS, "Polygons on which one network is linear, and its decision boundary"),
-                f"Replicate {trained.replicates[row]} at learning rate {one.cell.learning_rate:g}. {seen}",
-            ]
-    return []
+            which = f"It is replicate {trained.replicates[row]} at learning rate {one.cell.learning_rate:g}."
+            return {"regions": Picture(REGIONS, seen, which)}
+    return {}
 
 
 def _write(path: Path, text: str) -> None:
     disk.write(path, text.encode())
 
 
+@dataclass(frozen=True)
+class Section:
+    """A part of the report; ``page_only`` ones are not in its Markdown."""
+
+    title: str
+    blocks: Sequence[Block]
+    page_only: bool = False
+
+
+def _blocks(sections: Sequence[Section], *, page: bool) -> list[Block]:
+    return [block for one in sections if page or not one.page_only for block in (Heading(one.title), *one.blocks)]
+
+
 def report(
-    comparison: Comparison, pictures: dict[str, Picture], records: Sequence[Record], how: Sequence[str]
-) -> Iterator[Block]:
-    """Yield the parts of the report; ``how`` are the commands that train its records."""
-    settings, data = comparison.settings, comparison.cells[0].trained.config.data
+    comparison: Comparison, pictures: Mapping[str, Picture], records: Sequence[Record], how: Sequence[str]
+) -> list[Section]:
+    """Return the sections of the report; ``how`` are the commands that train its records."""
+    return [
+        Section("The answer", [*headline.headline(comparison), pictures["answer"]]),
+        Section("What was asked and run", [*headline.what_was_run(comparison), headline.population(comparison)]),
+        Section("Learning rate against error", list(_learning_rates(comparison, pictures))),
+        Section("What the networks learned", _shown(pictures, "boundaries", "replicates")),
+        Section("Architectures in pairs", list(_architectures(comparison))),
+        Section("Health", list(_health(comparison, pictures))),
+        Section("Every cell", list(_every_cell(comparison, records, how))),
+        Section("Cost", list(_costs(comparison, pictures))),
+        Section("Method and provenance", list(_method(pictures, records, how))),
+    ]
+
+
+def _shown(pictures: Mapping[str, Picture], *names: str) -> list[Block]:
+    return [pictures[name] for name in names if name in pictures]
+
+
+def _learning_rates(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[Block]:
+    if "learning_rates" in pictures:
+        yield pictures["learning_rates"]
+    elif len({cell.learning_rate for cell in comparison.cells}) == 1:
+        yield "There is one learning rate, so there is no picture of the error against it."
+    else:
+        yield "No true error is known, so there is no picture of it against the learning rate."
     tuned = numbered(comparison.cells[0].trained.replicates)
-    judged, single = numbered(comparison.judging.trained.replicates), comparison.judging.replicates == 1
-    lacking = comparison.confirmation and any(one.lacks for one in comparison.best)
-    others = f" Of architectures that are not judged, {tuned} are shown." if lacking else ""
-    yield " ".join(headline.headline(comparison))
-    yield headline.population(comparison)
-    yield from headline.what_was_run(comparison)
-    yield Heading("What else the numbers support")
-    yield Bullets([(sentence,) for sentence in words.findings(comparison)])
-    yield pictures["boundaries"]
-    panels = f"The first {MOST_PANELS} architectures. " if len(comparison.best) > MOST_PANELS else ""
-    yield (
-        panels
-        + (
-            f"Each panel shows {judged}. "
-            if single
-            else f"Of {judged}, each panel shows the one with the median true error. "
-        )
-        + "Colour is p(y = 1 | x); the points are the "
-        f"first {min(POINTS_SHOWN, data.n_validation)} validation points of that replicate, by their label.{others}"
-    )
-    yield Heading("Each architecture at its best learning rate")
+    yield f"True error of every cell, of {tuned}, and the regime its learning rate is in. {words.rules(comparison)}"
+    yield grid_table(comparison)
+
+
+def _architectures(comparison: Comparison) -> Iterator[Block]:
+    settings, judged = comparison.settings, numbered(comparison.judging.trained.replicates)
     yield (
         f"All numbers here are of {judged}. The true error is the area where the network answers wrongly, as a share "
         "of the square; it is computed from the parameters, in real arithmetic and not from samples, and flipped "
@@ -177,43 +198,51 @@ def report(
         "interval of their share (Wilson's). A replicate that diverged counts as the worst possible."
     )
     yield best_table(comparison.best)
-    yield (
-        "What a training of one replicate costs: its floating-point operations in the textbook's algorithm, in 10⁹ "
-        "(GFLOP), for passes forward and back, the optimizer's steps, and validation after every epoch. Until 99% "
-        "validation accuracy it is the median over replicates, and who never gets there takes infinitely many."
-    )
-    yield costs_table(comparison.best)
-    yield Heading("Learning rates")
-    yield f"{RULE} All numbers here are of {tuned}."
+    text, *table = differences(comparison)
+    yield text
+    if ratios := matrix(comparison.last):
+        yield ratios
+    yield from table
+    yield words.judged_again(comparison)
+    if ratios := matrix(comparison.typical):
+        yield "Ratios of the median validation losses of the last tenth:"
+        yield ratios
+
+
+def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[Block]:
+    yield checks(comparison)
+    yield Bullets([(sentence,) for sentence in words.findings(comparison)])
+    tuned = numbered(comparison.cells[0].trained.replicates)
     if len(comparison.cells) > len(comparison.best) and any(one.lacks != "rate" for one in comparison.best):
+        yield f"How sure the choice of each learning rate is, of {tuned}:"
         yield choice_table(comparison)
         yield (
             "Sensitivity to the learning rate is the mean, over the rates of the grid that every architecture has, of "
             "how much higher the validation loss ends than at the best of them; no rate counts as worse than not to "
             "train at all (Wortsman et al. 2023, arXiv 2309.14322)."
         )
-    yield pictures["learning_rates"]
-    yield (
-        f"Points are replicates (at most {MOST_REPLICATES} of a cell), a little aside for each architecture; lines are "
-        "medians, without those that diverged."
-        + (f" Diamonds are the estimates from {judged}, with their intervals." if comparison.confirmation else "")
-    )
-    yield pictures["heatmap"]
-    yield "Framed: the best learning rate of each architecture."
-    yield Heading("Loss curves")
     yield pictures["loss_curves"]
+
+
+def _every_cell(comparison: Comparison, records: Sequence[Record], how: Sequence[str]) -> Iterator[Block]:
+    yield f"All numbers here are of {numbered(comparison.cells[0].trained.replicates)}."
+    yield cells_table(comparison.cells, records, how)
+
+
+def _costs(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[Block]:
+    yield from _shown(pictures, "costs")
     yield (
-        f"{panels}Each architecture at its best learning rate"
-        + (f", {judged}" if single else f": mean over {judged} and band from the lowest to the highest")
-        + f".{others} Epoch 0 is before training; at most 101 epochs are drawn."
+        "What a training of one replicate costs: its floating-point operations in the textbook's algorithm, in 10⁹ "
+        "(GFLOP), for passes forward and back, the optimizer's steps, and validation after every epoch. Until 99% "
+        "validation accuracy it is the median over replicates, and who never gets there takes infinitely many."
     )
-    yield Heading("Differences between architectures")
-    yield from differences(comparison)
-    yield Heading("Every cell")
-    yield f"All numbers here are of {tuned}. {words.rules(comparison)}"
-    yield cells_table(comparison.cells)
-    yield Heading("What decided these numbers")
+    yield costs_table(comparison.best)
+
+
+def _method(pictures: Mapping[str, Picture], records: Sequence[Record], how: Sequence[str]) -> Iterator[Block]:
+    yield RULE
+    yield from _shown(pictures, "regions")
+    yield "What decided these numbers:"
     yield facts(records)
-    yield Heading("How to reproduce a cell")
     yield "Each command trains a cell, or finds its record, and prints its means."
     yield records_table(records, how)

@@ -10,8 +10,10 @@ from circlemlp.run.compose import CommandLine, Job, checked, compose_jobs, expla
 from circlemlp.run.door import prepare
 from circlemlp.run.train_door import shared, train
 from circlemlp.store import selection
-from circlemlp.store.selection import Selection
+from circlemlp.store.selection import Selection, common_settings
 from circlemlp.wording import architecture
+
+AGAIN = "choose again, with pipelines/select_rates.py"
 
 
 def confirm_door(arguments: Sequence[str]) -> int:
@@ -37,27 +39,44 @@ def confirm_door(arguments: Sequence[str]) -> int:
         explain()
         return 0
     config = shared(command)
-    path = Path(config.paths.reports) / selection.FILE
-    command = dataclasses.replace(command, jobs=_wanted(command, selection.read(path), path))
-    return train(command, config, prepare(config), config.paths.confirmation)
+    if config.paths.confirmation is None:
+        raise ConfigError("paths.confirmation=null: name a folder for the results, such as results/judges")
+    path = Path(config.paths.reports or "reports") / selection.FILE
+    chosen = selection.read(path)
+    _check(command, chosen, path)
+    ranges = _ranges(chosen.tuned, config.confirmation.replicates)
+    jobs = [_as(one, job, command) for job in command.jobs if chosen.wants(job.config) for one in ranges]
+    return train(dataclasses.replace(command, jobs=jobs), config, prepare(config), config.paths.confirmation)
 
 
-def _wanted(command: CommandLine, selection: Selection, path: Path) -> list[Job]:
-    """Return the jobs of the chosen cells, each as the replicates that are to judge."""
-    wanted = [job for job in command.jobs if selection.wants(job.config)]
-    swept = {architecture(job.config.model) for job in command.jobs}
-    found = {(architecture(job.config.model), job.config.optimizer.learning_rate) for job in wanted}
-    chosen = [(architecture(one.model), rate) for one in selection.choices for rate in one.learning_rates]
-    again = "choose again, with pipelines/select_rates.py"
-    for name, rate in chosen:
-        if (name, rate) not in found:
-            raise ConfigError(f"{path}: chooses {name} at {rate:g}, which is no cell of this sweep; {again}")
-    for name in sorted(swept - {architecture(one.model) for one in selection.choices}):
-        raise ConfigError(f"{path}: chooses no learning rate for {name}, which is in this sweep; {again}")
-    if not chosen:
+def _check(command: CommandLine, chosen: Selection, path: Path) -> None:
+    """Refuse a selection that was not made of this sweep."""
+    swept = {(architecture(job.config.model), job.config.optimizer.learning_rate) for job in command.jobs}
+    picked = [(architecture(one.model), rate) for one in chosen.choices for rate in one.learning_rates]
+    for name, rate in picked:
+        if (name, rate) not in swept:
+            raise ConfigError(f"{path}: chooses {name} at {rate:g}, which is no cell of this sweep; {AGAIN}")
+    for name in sorted({name for name, _ in swept} - {architecture(one.model) for one in chosen.choices}):
+        raise ConfigError(f"{path}: chooses no learning rate for {name}, which is in this sweep; {AGAIN}")
+    if not picked:
         why = "too many replicates diverged at every learning rate"
         raise ConfigError(f"{path}: chooses nothing, because {why}; a report without paths.confirmation says more")
-    return [_as(selection.confirmation, job, command) for job in wanted]
+    numbers = {number for job in command.jobs for number in job.config.training.numbers}
+    if numbers != set(chosen.tuned.numbers):
+        theirs = f"{chosen.tuned.numbers[0]} to {chosen.tuned.numbers[-1]}"
+        raise ConfigError(f"{path}: was chosen by replicates {theirs}, and this sweep has others; {AGAIN}")
+    if any(common_settings(job.config) != chosen.settings for job in command.jobs):
+        raise ConfigError(f"{path}: was chosen under other settings than this sweep's; {AGAIN}")
+
+
+def _ranges(tuned: Replicates, replicates: int) -> list[Replicates]:
+    """Return the ranges of the replicates that judge, none longer than the one that chose.
+
+    A record is of a range, so whoever asks for more of them later finds those that are there.
+    """
+    first, step = tuned.numbers.stop, tuned.replicates
+    end = first + replicates
+    return [Replicates(first_replicate=start, replicates=min(step, end - start)) for start in range(first, end, step)]
 
 
 def _as(replicates: Replicates, job: Job, command: CommandLine) -> Job:

@@ -63,15 +63,20 @@ def export(folder: Path, records: Sequence[Record]) -> None:
             disk.write(made / name, table.encode())
 
 
-def read(folder: Path) -> list[Record]:
+def read(folder: Path, made_by: str = "a sweep (pipelines/train.py -m) with paths.results") -> list[Record]:
     """Read the records of a folder of results, in the order of the sweep, and check everything in it.
+
+    Parameters
+    ----------
+    folder : Path
+    made_by : str
+        What makes such a folder, for the error.
 
     Raises
     ------
     UserError
         If it is missing or damaged.
     """
-    remedy = f"a sweep (pipelines/train.py -m) with paths.results={folder} makes them"
     try:
         content = json.loads(disk.read_regular(folder / CELLS, CELLS_LIMIT))
         cells = content["cells"]
@@ -82,11 +87,10 @@ def read(folder: Path) -> list[Record]:
             if disk.read_regular(folder / name, len(table.encode())) != table.encode():
                 raise ValueError(f"{name} is not that of the records")
     except (FileNotFoundError, NotADirectoryError) as error:
-        if folder.is_dir():
-            raise UserError(f"{folder}: the results are damaged ({error}); {remedy}") from None
-        raise UserError(f"{folder}: there are no results here; {remedy}") from None
+        what = f"the results are damaged ({error})" if folder.is_dir() else "there are no results here"
+        raise UserError(f"{folder}: {what}; {made_by}={folder} makes them") from None
     except (DamagedRecord, OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{folder}: the results are damaged ({error}); {remedy}") from None
+        raise UserError(f"{folder}: the results are damaged ({error}); {made_by}={folder} makes them") from None
     return records
 
 

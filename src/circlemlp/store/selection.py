@@ -9,6 +9,9 @@ from pydantic import ValidationError
 from circlemlp.config import CellConfig, Model, Replicates, Section
 from circlemlp.errors import UserError
 from circlemlp.store.disk import read_regular, replace_file
+from circlemlp.store.identity import canonical, sha256
+from circlemlp.store.records import Digest
+from circlemlp.wording import in_hydra
 
 FILE = "selection.json"
 """Its name in a folder of reports."""
@@ -54,17 +57,36 @@ class Choice(Section):
 
 
 class Selection(Section):
-    """What was chosen and why: ``rule`` says it in a sentence; ``tuned`` chose, ``confirmation`` is to judge."""
+    """What was chosen and why.
+
+    Attributes
+    ----------
+    rule : str
+        Says it in a sentence.
+    settings : str
+        The digest of what all cells have in common, see ``common_settings``.
+    tuned : Replicates
+        Those that chose. Others are to judge.
+    choices : list of Choice
+    """
 
     rule: str
+    settings: Digest
     tuned: Replicates
-    confirmation: Replicates
     choices: list[Choice]
 
     def wants(self, config: CellConfig) -> bool:
         """Say whether a cell is one to confirm, by its architecture and learning rate."""
         rate = config.optimizer.learning_rate
         return any(choice.model == config.model and rate in choice.learning_rates for choice in self.choices)
+
+
+def common_settings(config: CellConfig) -> str:
+    """Return the digest of a cell's configuration without architecture, learning rate and range of replicates."""
+    values = config.deciding()
+    del values["model"], values["optimizer"]["learning_rate"]
+    del values["training"]["first_replicate"], values["training"]["replicates"]
+    return sha256(canonical(values))
 
 
 def write(path: Path, selection: Selection) -> None:
@@ -80,7 +102,8 @@ def read(path: Path) -> Selection:
     UserError
         If it is missing, or not what a selection holds.
     """
-    remedy = f"pipelines/select_rates.py with paths.reports={path.parent} writes it"
+    folders = f"paths.results=results/... paths.reports={in_hydra(str(path.parent))}"
+    remedy = f"make it from a sweep's results with: python pipelines/select_rates.py {folders}"
     try:
         return Selection.model_validate_json(read_regular(path, SELECTION_LIMIT))
     except (FileNotFoundError, NotADirectoryError):

@@ -1,0 +1,94 @@
+"""The picture of the answer: the true error of each architecture at its best rate, every replicate a point."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from circlemlp.report import style, words
+from circlemlp.report.boundary import true_boundary
+from circlemlp.report.colors import light, of_architecture
+from circlemlp.report.comparison import Comparison
+from circlemlp.report.document import Numeric, Table
+from circlemlp.report.rulers import best_line_error
+from circlemlp.report.selection import BestRate
+
+
+def draw(comparison: Comparison) -> style.Drawing:
+    """Draw the replicates that judge, the lowest error on top."""
+    ranked = sorted(comparison.best, key=lambda one: one.rank)
+    figure = Figure(figsize=(style.WIDTH, 0.9 + 0.48 * len(ranked)), layout="constrained")
+    axes = figure.subplots()
+    shown = [one for one in ranked if one.exists]
+    values = style.finite([error for one in shown for error in 10**one.judged.log_errors])
+    for place, one in enumerate(ranked):
+        if one.exists:
+            _draw_replicates(axes, place, one)
+    axes.set_yticks(range(len(ranked)), [_label(one) for one in ranked])
+    for label, one in zip(axes.get_yticklabels(), ranked, strict=True):
+        label.set_color(of_architecture(one.cell.architecture))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.set(ylim=(len(ranked) - 0.45, -0.6), xlabel="true error, as a share of the square")
+    if len(values):
+        axes.set(xscale="log", xlim=(values.min() / 1.25, values.max() * 1.25))
+        style.plain_logarithms(axes.xaxis)
+        line = best_line_error(true_boundary(comparison.cells[0].trained.config))
+        if axes.get_xlim()[0] < line < axes.get_xlim()[1]:
+            style.ruler(axes, line, "best straight line", vertical=True)
+    note = "Each point is one replicate" + (
+        "; the bar is the estimate with its 95% interval."
+        if any(one.judged.error.exists for one in shown)
+        else ", and the short line is the estimate."
+    )
+    if any(one.judged.diverged for one in shown):
+        note += " Crosses are replicates that diverged; they count as the worst possible."
+    return style.Drawing(figure, finding(comparison), note, _data(ranked))
+
+
+def _draw_replicates(axes: Axes, place: int, one: BestRate) -> None:
+    color, judged = of_architecture(one.cell.architecture), one.judged
+    order = np.argsort(judged.log_errors, kind="stable")
+    errors, diverged = 10 ** judged.log_errors[order], (judged.trained.history.diverged_at >= 0)[order]
+    y = place + 0.42 * style.aside(len(errors))
+    axes.scatter(errors[~diverged], y[~diverged], s=11, color=color, alpha=0.5, linewidth=0)
+    axes.scatter(errors[diverged], y[diverged], s=14, color=color, marker="x", linewidth=1)
+    if judged.error.exists:
+        axes.plot([judged.error.low, judged.error.high], [place] * 2, color=color, linewidth=4, solid_capstyle="butt")
+    if np.isfinite(judged.error.estimate):
+        axes.plot([judged.error.estimate] * 2, [place - 0.26, place + 0.26], color=light("ink"), linewidth=1.6)
+
+
+def _label(one: BestRate) -> str:
+    return one.cell.architecture + (f"\nat {words.rate(one.cell.learning_rate)}" if one.exists else "\nnot judged")
+
+
+def finding(comparison: Comparison) -> str:
+    """Say how far apart the estimates are, and how far apart the replicates of one architecture."""
+    ranked = sorted((one for one in comparison.best if not one.rank[0]), key=lambda one: one.rank)
+    if not ranked:
+        return "No true error is known of an architecture at a best learning rate."
+    low, high = ranked[0], ranked[-1]
+    text = f"The true error of {low.cell.architecture} is {words.interval(low.judged.error)}."
+    if len(ranked) > 1:
+        ratio = high.judged.error.estimate / low.judged.error.estimate
+        text = (
+            f"From {low.cell.architecture} to {high.cell.architecture} the estimate of the true error grows from "
+            f"{low.judged.error.estimate:.3g} to {high.judged.error.estimate:.3g}, {ratio:.3g}-fold"
+        )
+        if comparison.judging.replicates == 1:
+            return f"{text}."
+        spreads = [np.ptp(one.judged.log_errors) for one in ranked]
+        text += f"; replicates of one architecture differ up to {10 ** max(spreads):.3g}-fold."
+    return text
+
+
+def _data(ranked: list[BestRate]) -> Table:
+    head = ["architecture", Numeric("learning rate"), Numeric("estimate"), Numeric("low"), Numeric("high")]
+    rows = []
+    for one in ranked:
+        error = one.judged.error
+        numbers = [error.estimate, error.low, error.high] if one.exists else [np.nan] * 3
+        errors = ", ".join(filter(None, map(words.number, np.sort(one.judged.true_errors)))) if one.exists else ""
+        rows.append([one.cell.architecture, words.rate(one.cell.learning_rate), *map(words.number, numbers), errors])
+    return Table([*head, "true errors of the replicates"], rows)

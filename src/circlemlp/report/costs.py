@@ -1,0 +1,70 @@
+"""The picture of the costs: true error against floating-point operations and against parameters."""
+
+import math
+
+from matplotlib.figure import Figure
+
+from circlemlp.report import cost, regimes, style, words
+from circlemlp.report.colors import of_architecture
+from circlemlp.report.comparison import Comparison
+from circlemlp.report.selection import BestRate
+
+
+def draw(comparison: Comparison) -> style.Drawing | None:
+    """Draw the estimate of each architecture against what it costs, or nothing where none is known."""
+    known = [one for one in comparison.best if not one.rank[0]]
+    if not known:
+        return None
+    figure = Figure(figsize=(style.WIDTH, 2.9), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    operations = [cost.of_training(one.judged.trained) / 1e9 for one in known]
+    parameters = [float(one.judged.trained.summary.n_parameters) for one in known]
+    costs = {"floating-point operations of a training, 10⁹": operations, "parameters": parameters}
+    for axes, (name, places) in zip(panels, costs.items(), strict=True):
+        for one, place in zip(known, places, strict=True):
+            color, error = of_architecture(one.cell.architecture), one.judged.error
+            if error.exists:
+                axes.plot([place] * 2, [error.low, error.high], color=color, linewidth=2, solid_capstyle="butt")
+            axes.plot(place, error.estimate, "o", color=color, markersize=5)
+            if len(known) <= style.MOST_LABELS:
+                right = place * 1.5 < max(places)
+                axes.annotate(
+                    one.cell.architecture,
+                    (place, error.estimate),
+                    xytext=(7 if right else -7, 0),
+                    textcoords="offset points",
+                    ha="left" if right else "right",
+                    va="center",
+                    fontsize=8,
+                    color=color,
+                )
+        axes.set(xscale="log", yscale="log", xlabel=name, xlim=(min(places) / 1.6, max(places) * 1.6))
+        style.plain_logarithms(axes.xaxis)
+    ends = [one.judged.error.low if one.judged.error.exists else one.judged.error.estimate for one in known]
+    ends += [one.judged.error.high if one.judged.error.exists else one.judged.error.estimate for one in known]
+    panels[0].set(ylabel="true error", ylim=(min(ends) / 1.2, max(ends) * 1.2))
+    style.plain_logarithms(panels[0].yaxis)
+    panels[1].tick_params(axis="y", labelleft=False)
+    note = "Each architecture at its best learning rate" + (
+        "; the bar is the 95% interval." if any(one.judged.error.exists for one in known) else "."
+    )
+    return style.Drawing(figure, finding(known), note)
+
+
+def finding(known: list[BestRate]) -> str:
+    """Say what the lowest error costs beside the cheapest training, and how many reach the goal."""
+    lowest = min(known, key=lambda one: one.rank)
+    cheapest = min(known, key=lambda one: cost.of_training(one.judged.trained))
+    reached = sum(math.isfinite(regimes.epochs_to_goal(one.judged.trained)) for one in known)
+    goal = (
+        f"the median network of {reached} of {words.count(len(known), 'architecture')} reaches "
+        f"{regimes.GOAL:.0%} validation accuracy."
+    )
+    if lowest is cheapest:
+        return f"The cheapest training, of {lowest.cell.architecture}, also has the lowest estimate; {goal}"
+    operations = cost.of_training(lowest.judged.trained) / cost.of_training(cheapest.judged.trained)
+    errors = cheapest.judged.error.estimate / lowest.judged.error.estimate
+    return (
+        f"The estimate of {lowest.cell.architecture} is {errors:.3g} times as low as that of "
+        f"{cheapest.cell.architecture}, at {operations:.3g} times the floating-point operations; {goal}"
+    )

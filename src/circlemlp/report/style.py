@@ -1,0 +1,111 @@
+"""What all pictures share: how they look, and what comes with one."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike, NDArray
+
+from circlemlp.report import svg, words
+from circlemlp.report.colors import light
+from circlemlp.report.document import Table
+from circlemlp.store import disk
+
+STYLE: Any = {
+    "svg.hashsalt": "circlemlp",  # ids in the file are hashes of their content, not random
+    "svg.fonttype": "none",  # text stays text, which can be read, searched and set in the page's own font
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": light("soft"),
+    "axes.facecolor": "none",
+    "axes.labelcolor": light("ink"),
+    "axes.linewidth": 0.7,
+    "grid.color": light("line"),
+    "grid.linewidth": 0.5,
+    "hatch.color": light("soft"),
+    "legend.frameon": False,
+    "figure.facecolor": light("paper"),
+    "patch.edgecolor": light("ink"),
+    "text.color": light("ink"),
+    "xtick.color": light("soft"),
+    "ytick.color": light("soft"),
+    "xtick.labelcolor": light("ink"),
+    "ytick.labelcolor": light("ink"),
+}
+WIDTH = 6.0
+"""Inches of a picture whose text can be read on a phone."""
+MOST_TICKS, MOST_LABELS = 8, 12
+"""Ticks of an axis; points with their names beside them."""
+SHORT = 60
+"""The range of a logarithmic axis on which powers of ten are too few."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and what it shows; the attributes are those of ``document.Picture``."""
+
+    figure: Figure
+    finding: str
+    note: str = ""
+    data: Table | None = None
+    wide: bool = False
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as an SVG without a date and without what does not show."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    disk.write(path, svg.simplified(text.getvalue()).encode())
+
+
+def plain_logarithms(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers: powers of ten, and 2 and 5 times these where it is short."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < SHORT * low else (1,), numticks=MOST_TICKS))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: words.rate(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def aside(n: int) -> NDArray[np.float64]:
+    """Return places between -0.5 and 0.5 for points that would hide each other: neighbours are far apart."""
+    places: NDArray[np.float64] = (np.arange(n) * (np.sqrt(5) - 1) / 2) % 1 - 0.5
+    return places
+
+
+def ruler(axes: Axes, error: float, text: str, *, vertical: bool = False) -> None:
+    """Draw what a true error is measured against."""
+    line: Any = {"color": light("soft"), "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
+    label: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": light("soft")}
+    if vertical:
+        axes.axvline(error, **line)
+        axes.annotate(text, (error, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center", **label)
+    else:
+        axes.axhline(error, **line)
+        label |= {"bbox": {"facecolor": light("paper"), "alpha": 0.7, "linewidth": 0, "pad": 0.3}}
+        axes.annotate(text, (0.5, error), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="center", **label)
+
+
+def finite(values: ArrayLike) -> NDArray[np.float64]:
+    """Return those values that are finite numbers."""
+    array = np.asarray(values, np.float64)
+    return array[np.isfinite(array)]
+
+
+def context() -> Any:
+    """Return the context in which pictures are drawn: nothing of the user's own settings counts."""
+    return mpl.style.context(["default", STYLE])

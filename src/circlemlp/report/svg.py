@@ -1,0 +1,34 @@
+"""Pictures as text: without what does not show, and in the colours of the page they are in."""
+
+import re
+
+from circlemlp.report.colors import COLORS
+
+PATH = re.compile(r'(?<= d=")[^"]*')
+NUMBER = re.compile(r"-?\d+\.\d+")
+VARIABLES = {color.light: f"var(--{name})" for name, color in COLORS.items()}
+
+
+def simplified(picture: str) -> str:
+    """Return an SVG with the coordinates of its lines to a tenth of a pixel, and without points that do not show."""
+    return PATH.sub(lambda found: _short(found[0]), picture)
+
+
+def _short(path: str) -> str:
+    steps: list[str] = []
+    for line in path.split("\n"):
+        step = NUMBER.sub(lambda number: f"{float(number[0]):.1f}".replace("-0.0", "0").removesuffix(".0"), line)
+        if not (steps and step.startswith("L ") and step[2:] == steps[-1][2:]):
+            steps.append(step)
+    return "\n".join(steps)
+
+
+def for_page(picture: str, name: str) -> str:
+    """Return an SVG to be put into a page: its colours are the page's, and its ids begin with a name."""
+    inside = picture[picture.index("<svg") :]
+    # What matplotlib says of all elements would be about the whole page; the page says it of its pictures.
+    inside = re.sub(r"\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", inside, flags=re.DOTALL)
+    inside = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", inside)
+    inside = re.sub(r"#[0-9a-f]{6}\b", lambda found: VARIABLES.get(found[0], found[0]), inside)
+    inside = inside.replace("'DejaVu Sans'", "var(--sans)")
+    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" \1>', inside)

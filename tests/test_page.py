@@ -1,0 +1,209 @@
+"""What the report's pages and pictures look like, as far as a program can see it."""
+
+import html
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from circlemlp.config import Paths
+from circlemlp.report import health, svg
+from circlemlp.report.colors import COLORS, KNOWN, of_architecture
+from circlemlp.report.comparison import compare
+from circlemlp.report.pairs import matrix
+from circlemlp.report.write import write_report
+from circlemlp.store.records import Store
+from made_up import DATA, GRID, SETTINGS, made_up, with_losses
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SPREAD = np.linspace(0.9, 1.1, 10)
+
+
+def page_of(folder, records=GRID, confirmation=None):
+    write_report(folder, "A title", records, DATA, Store(folder / "runs"), SETTINGS, confirmation)
+    return (folder / "report.html").read_text()
+
+
+class Ids(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.labels = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [attributes["href"]] if tag == "a" else []
+        self.labels += [attributes.get("aria-label")] if attributes.get("role") == "img" else []
+
+
+def luminance(color):
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(a, b):
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_text_can_be_read_on_what_is_behind_it(mode):
+    colors = {name: getattr(color, mode) for name, color in COLORS.items()}
+    behind = ["paper", "wash", "too-slow", "good", "unstable", "collapsed", "diverged"]
+    architectures = [name for name in colors if re.fullmatch(r"a\d+", name)]
+    for text, place in [
+        *((text, place) for text in ("ink", "link") for place in behind[:2]),
+        *(("ink", place) for place in behind),
+        *((text, "paper") for text in ("soft", *architectures)),
+    ]:
+        assert contrast(colors[text], colors[place]) >= 4.5, (text, place)
+
+
+def test_an_architecture_has_its_colour_whatever_else_is_there():
+    assert len({color.light for color in COLORS.values()}) == len(COLORS)
+    known = [of_architecture(name) for name in KNOWN]
+    assert len(set(known)) == len(KNOWN)
+    others = {of_architecture(f"2-{width}-1") for width in range(3, 60)}
+    assert len(others) == 8
+    assert not others & set(known)
+
+
+def test_a_simplified_picture_has_no_more_than_shows():
+    drawn, style = "M 1.04 2.06 \nL 1.01 2.09 \nL -0.04 7 \nL 8.949 9.96 \nz\n", 'style="stroke-width: 0.35"'
+    simple = "M 1 2.1 \nL 0 7 \nL 8.9 10 \nz\n"
+    assert svg.simplified(f'<path d="{drawn}" {style}/>') == f'<path d="{simple}" {style}/>'
+
+
+def test_a_picture_in_a_page_has_the_page_s_colours_and_names_of_its_own(tmp_path):
+    page = page_of(tmp_path)
+    drawings = re.findall("<figure.*?</svg>", page, re.DOTALL)
+    assert len(drawings) == len(list((tmp_path / "figures").iterdir())) == 7
+    for drawing in drawings:
+        assert not re.search(r"#[0-9a-f]{6}\b", drawing)
+        assert "var(--ink)" in drawing
+    found = Ids(page)
+    assert len(set(found.ids)) == len(found.ids)
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    assert set(re.findall(r"url\(#([^)]*)\)", page)) <= set(found.ids)
+    assert set(re.findall(r"var\(--([\w-]+)\)", page)) - {"sans", "mono"} <= set(COLORS)
+
+
+def test_every_picture_says_in_words_what_it_shows(tmp_path):
+    page = page_of(tmp_path)
+    captions = re.findall(r"<figcaption><strong>(.*?)</strong>", page, re.DOTALL)
+    labels = [label for label in Ids(page).labels if not label.startswith(("True errors:", "Median validation loss:"))]
+    assert [html.unescape(re.sub("<[^>]*>", "", caption)) for caption in captions] == labels
+    assert all(re.search(r"\d", label) for label in labels)
+
+
+def test_every_cell_of_the_grid_leads_to_its_row_and_says_its_regime(tmp_path):
+    page = page_of(tmp_path)
+    cells = re.findall(r'<td data-name="2-\S+" class=" s-([\w-]+)"><a href="#(cell-[^"]+)">([^<]*)</a>', page)
+    assert len(cells) == len(GRID)
+    for shade, anchor, text in cells:
+        assert f'<tbody id="{anchor}">' in page
+        assert shade.replace("-", " ") in text
+    assert sum(text.endswith(", chosen") for *_, text in cells) == 2
+
+
+def test_a_matrix_says_of_both_what_the_difference_says():
+    errors = {(4,): 0.3, (5,): 0.1, (6,): 0.1}
+    orders = (SPREAD, SPREAD, SPREAD[::-1])
+    records = [
+        made_up(sizes, 0.1, list(one * order)) for (sizes, one), order in zip(errors.items(), orders, strict=True)
+    ]
+    judged = compare(records, SETTINGS).last
+    table = matrix(judged)
+    names = list(table.head[1:])
+    cells = {(row[0], name): text for row in table.rows for name, text in zip(names, row[1:], strict=True)}
+    for one, other in combinations(("2-5-1", "2-4-1"), 2):
+        assert cells[one, other].startswith("0.333 (")
+        assert cells[one, other].endswith(", 10 of 10: lower")
+        assert cells[other, one].startswith("3 (")
+        assert cells[other, one].endswith(", 0 of 10: higher")
+    assert cells["2-5-1", "2-6-1"].endswith(", 5 of 10: undecided")
+    assert all(cells[name, name] == "" for name in names)
+    assert matrix(compare(records[:1], SETTINGS).last) is None
+    assert matrix(compare([made_up((w,), 0.1, [0.1] * 9) for w in range(4, 13)], SETTINGS).last) is None
+
+
+def found(records, confirmation=None):
+    return {row[0]: row[2:] for row in health.checks(compare(records, SETTINGS, confirmation)).rows}
+
+
+def test_what_is_healthy_has_nothing_to_see_and_what_is_not_is_named():
+    flat = np.full((10, 21), 0.1)
+    rates = {0.01: 3.0, 0.1: 1.0, 1.0: 3.0}
+    healthy = [with_losses(made_up((4,), rate, list(0.1 * SPREAD)), flat * factor) for rate, factor in rates.items()]
+    assert {name: words for name, (_, words) in found(healthy).items()} == dict.fromkeys(
+        ["edge of the grid", "choice of the rate", "bad runs", "still improving", "overfitting", "spikes at the end"],
+        "nothing to see",
+    )
+    edge = found(healthy[1:])
+    assert edge["edge of the grid"] == ["1 of 1", "look at 2-4-1"]
+    assert found([made_up((4,), 0.1, [0.1] * 9 + [0.5])])["bad runs"] == ["1 of 10 (2% to 40%)", "look at 2-4-1"]
+    assert found([made_up((4,), 0.1, [0.1] * 10)])["still improving"] == ["1 of 1", "look at 2-4-1"]
+    over = with_losses(made_up((4,), 0.1, [0.1] * 10), flat)
+    over.history.training_loss[:] = 0.05
+    assert found([over])["overfitting"] == ["2", "look at 2-4-1"]
+    spiky = flat.copy()
+    spiky[:3, -1] = 0.5
+    spiky_one = with_losses(made_up((4,), 0.1, [0.1] * 10), np.repeat(spiky, [1] * 21, axis=1))
+    assert "choice of the rate" not in found([spiky_one])
+
+
+def test_a_report_of_other_results_goes_into_a_folder_of_its_own_unless_told_otherwise():
+    def folder(results, reports):
+        paths = Paths(records="runs", results=results, confirmation=None, reports=reports)
+        return str(paths.report_folder)
+
+    assert folder("results/disk", None) == "reports/disk"
+    assert folder("results/disk", "reports") == "reports"
+    assert folder(None, None) == "reports"
+
+
+MEASURE = """<script>
+addEventListener("error", e => parent.postMessage("error: " + e.message, "*"));
+addEventListener("load", () => {
+  const longest = Math.max(...[...document.querySelectorAll("p, li, figcaption")].map(e => {
+    const range = document.createRange(), lines = {};
+    const walker = document.createTreeWalker(e, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) for (let i = 0; i < walker.currentNode.length; i++) {
+      range.setStart(walker.currentNode, i); range.setEnd(walker.currentNode, i + 1);
+      const box = range.getBoundingClientRect(), y = Math.round(box.bottom / 8);
+      if (box.width) lines[y] = (lines[y] || 0) + 1;
+    }
+    return e.closest(".more, nav, td") ? 0 : Math.max(0, ...Object.values(lines));
+  }));
+  parent.postMessage([innerWidth, document.documentElement.scrollWidth, longest].join(" "), "*");
+});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_no_page_scrolls_sideways_and_no_line_is_long(tmp_path):
+    page = page_of(tmp_path)
+    (tmp_path / "inner.html").write_text(page.replace("<head>", f"<head>{MEASURE}", 1))
+    frames = "".join(f'<iframe width="{width}" height="900" src="inner.html"></iframe>' for width in (360, 820, 1600))
+    listen = '<script>addEventListener("message", e => document.body.append(`\\n[${e.data}]`));</script>'
+    (tmp_path / "outer.html").write_text(f"<!doctype html><body>{listen}{frames}</body>")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [CHROMIUM, *options, "--virtual-time-budget=20000", "--dump-dom", (tmp_path / "outer.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "[error" not in done.stdout
+    measured = sorted(tuple(map(int, one)) for one in re.findall(r"\[(\d+) (\d+) (\d+)\]", done.stdout))
+    assert [width for width, *_ in measured] == [360, 820, 1600]
+    for width, needed, longest in measured:
+        assert needed <= width
+        assert 30 < longest <= 70
