@@ -392,6 +392,14 @@ def test_saved_views_list_cells_by_true_error(place, tmp_path, monkeypatch):
 # -------------------------------------------------------------------------------------- what people do to an index
 
 
+def test_sqlite_knows_how_to_search_a_large_index(place):
+    store, tracking = place
+    up_to_date(tracking, store)
+    with closing(sqlite3.connect(tracking.database)) as connection:
+        known = {table for (table,) in connection.execute("SELECT tbl FROM sqlite_stat1")}
+    assert known >= {"runs", "tags", "params", "metrics", "latest_metrics"}
+
+
 def test_what_was_deleted_stays_deleted_until_it_is_asked_for(place):
     store, tracking = place
     up_to_date(tracking, store)
