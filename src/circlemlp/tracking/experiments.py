@@ -74,7 +74,7 @@ class Experiment:
             if not line.startswith("#"):
                 break
             head.append(line.lstrip("# "))
-        settings, top = _read(path), _read(CONF / "config.yaml")
+        settings = _read(path)
         in_pipeline = _read(CONF / "pipeline.yaml").get("experiment") == name
         return cls(
             name,
@@ -82,7 +82,7 @@ class Experiment:
             about=[line for line in head if not line.startswith(("@package", "python "))],
             commands=["make repro"] if in_pipeline else [line for line in head if line.startswith("python ")],
             data_file=str((settings.get("data") or {}).get("file", "")),
-            report=str((settings.get("paths") or {}).get("reports") or (top.get("paths") or {}).get("reports", "")),
+            report="reports" if in_pipeline else str((settings.get("paths") or {}).get("reports") or f"reports/{name}"),
         )
 
     def file_of(self, data: Data) -> str:
