@@ -85,6 +85,15 @@ def test_a_line_fits_into_160_columns_unless_it_is_of_a_table(path):
     assert [line for line in path.read_text().splitlines() if len(line) > 160 and not line.startswith("|")] == []
 
 
+def test_the_answer_in_the_readme_is_the_report_s():
+    report = (SOURCE / "reports/report.md").read_text()
+    (quoted,) = re.findall(r"(?:^>.*\n)+", README, re.M)
+    answer = re.sub(r"^> ?", "", quoted, flags=re.M).split("\n\n")
+    assert len(answer) == 3
+    for sentence in answer:
+        assert " ".join(sentence.split()) in report
+
+
 def test_the_layout_in_the_design_names_every_module():
     table = (SOURCE / "docs/design.md").read_text().partition("## Layout")[2].partition("\n## ")[0]
     library = SOURCE / "src/circlemlp"
