@@ -145,8 +145,8 @@ def _in_cell(value: object) -> Markup:
     return Markup(_in_markdown(value).replace("|", r"\|"))
 
 
-UNBROKEN = re.compile(r"\d+(?:-\d+)+|\([\d.%]+ to [\d.%]+\)")
-"""Architectures and intervals."""
+UNBROKEN = re.compile(r"\d+(?:-\d+)+|\d+ of \d+|\([\d.%]+ to [\d.%]+\)")
+"""Architectures, counts and intervals."""
 
 
 def _on_one_line(value: object) -> Markup:

@@ -94,7 +94,7 @@ def draw_grid(comparison: Comparison) -> style.Drawing:
         )
         line[0].axison = True
     for axes, rate in zip(panels[0], rates, strict=True):
-        axes.set_title(words.rate(rate), loc="center", fontweight="normal", fontsize=9, pad=4)
+        axes.set_title(words.rate(float(f"{rate:.3g}")), loc="center", fontweight="normal", fontsize=9, pad=4)
     figure.text(0.02 / figure.get_figwidth(), 1 - 0.2 / figure.get_figheight(), "learning rate", color=light("soft"))
     head = ["architecture", Numeric("learning rate"), Numeric("replicate"), Numeric("true error")]
     data = Table([*head, Numeric("segments of the boundary")], rows)

@@ -16,8 +16,8 @@ from circlemlp.report.document import Numeric, Table
 from circlemlp.report.rulers import best_line_error, constant_error
 from circlemlp.report.selection import BestRate
 
-MOST_ABREAST, MOST_REPLICATES = 2, 100
-"""Panels in a row; replicates of a cell that are drawn."""
+MOST_ABREAST, MOST_REPLICATES, MOST_BEHIND = 2, 100, 8
+"""Panels in a row; replicates of a cell that are drawn; architectures whose medians are behind those of each other."""
 READABLE = 0.13
 """The share of a panel's width from which a regime's name is written into it."""
 
@@ -41,7 +41,7 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     for axes, best in zip(panels, comparison.best, strict=False):
         name = best.cell.architecture
         _shade(axes, groups[name], rates)
-        for x, y in medians.values():
+        for x, y in medians.values() if n <= MOST_BEHIND else ():
             axes.plot(x, y, color=light("soft"), alpha=0.3, linewidth=0.9, zorder=1.5)
         _draw_own(axes, groups[name], *medians[name])
         if comparison.confirmation and best.exists:
@@ -64,8 +64,9 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     figure.supxlabel("learning rate", fontsize=9)
     figure.supylabel("true error", fontsize=9)
     note = (
-        f"Each point is one replicate that chose (at most {MOST_REPLICATES} of a cell); the line is their median, "
-        "and the others' medians are in the back. Shades are regimes, as in the table below; where they end, the grid "
+        f"Each point is one replicate that chose (at most {MOST_REPLICATES} of a cell); the line is their median"
+        + (", and the others' medians are in the back" if 1 < n <= MOST_BEHIND else "")
+        + ". Shades are regimes, as in the table below; where they end, the grid "
         "ends."
     )
     if comparison.confirmation:

@@ -6,6 +6,8 @@ from circlemlp.report.colors import COLORS
 
 PATH = re.compile(r'(?<= d=")[^"]*')
 NUMBER = re.compile(r"-?\d+\.\d+")
+ENLARGED = 1.7
+"""Pixels of a page, at the most, for a point of a picture."""
 VARIABLES = {color.light: f"var(--{name})" for name, color in COLORS.items()}
 
 
@@ -31,4 +33,8 @@ def for_page(picture: str, name: str) -> str:
     inside = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", inside)
     inside = re.sub(r"#[0-9a-f]{6}\b", lambda found: VARIABLES.get(found[0], found[0]), inside)
     inside = inside.replace("'DejaVu Sans'", "var(--sans)")
-    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" \1>', inside)
+    box = re.search(r'viewBox="0 0 ([\d.]+) [\d.]+"', inside)
+    if box is None:
+        raise ValueError("a picture has no view box")
+    opening = f'<svg style="max-width: {ENLARGED * float(box[1]) / 16:.1f}rem" {box[0]}>'
+    return re.sub("<svg [^>]*>", opening, inside, count=1)

@@ -6,7 +6,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +95,9 @@ def write_report(
                 made.mkdir()
                 pictures = draw_all(made / "figures", comparison, curves)
                 pictures |= _draw_regions(made / "figures", comparison)
-                sections = report(comparison, pictures, used, how)
-                _write(made / "report.md", as_markdown(title, _blocks(sections, page=False)))
-                _write(made / "report.html", as_page(title, _blocks(sections, page=True), made / "figures"))
+                blocks = list(report(comparison, pictures, used, how))
+                _write(made / "report.md", as_markdown(title, blocks))
+                _write(made / "report.html", as_page(title, blocks, made / "figures"))
                 _write(made / "metrics.json", json.dumps(metrics(comparison), indent=2) + "\n")
                 _write(made / "best_cell.csv", best_cell(comparison, curves))
                 _write(made / "timing.md", as_markdown("Training times", timing(used, store)))
@@ -140,34 +139,24 @@ def _write(path: Path, text: str) -> None:
     disk.write(path, text.encode())
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the report; ``page_only`` ones are not in its Markdown."""
-
-    title: str
-    blocks: Sequence[Block]
-    page_only: bool = False
-
-
-def _blocks(sections: Sequence[Section], *, page: bool) -> list[Block]:
-    return [block for one in sections if page or not one.page_only for block in (Heading(one.title), *one.blocks)]
-
-
 def report(
     comparison: Comparison, pictures: Mapping[str, Picture], records: Sequence[Record], how: Sequence[str]
-) -> list[Section]:
-    """Return the sections of the report; ``how`` are the commands that train its records."""
-    return [
-        Section("The answer", [*headline.headline(comparison), pictures["answer"]]),
-        Section("What was asked and run", [*headline.what_was_run(comparison), headline.population(comparison)]),
-        Section("Learning rate against error", list(_learning_rates(comparison, pictures))),
-        Section("What the networks learned", _shown(pictures, "boundaries", "replicates")),
-        Section("Architectures in pairs", list(_architectures(comparison))),
-        Section("Health", list(_health(comparison, pictures))),
-        Section("Every cell", list(_every_cell(comparison, records, how))),
-        Section("Cost", list(_costs(comparison, pictures))),
-        Section("Method and provenance", list(_method(pictures, records, how))),
-    ]
+) -> Iterator[Block]:
+    """Yield the parts of the report; ``how`` are the commands that train its records."""
+    sections: dict[str, Iterable[Block]] = {
+        "The answer": [*headline.headline(comparison), pictures["answer"]],
+        "What was asked and run": [*headline.what_was_run(comparison), headline.population(comparison)],
+        "Learning rate against error": _learning_rates(comparison, pictures),
+        "What the networks learned": _shown(pictures, "boundaries", "replicates"),
+        "Architectures in pairs": _architectures(comparison),
+        "Health": _health(comparison, pictures),
+        "Every cell": _every_cell(comparison, records, how),
+        "Cost": _costs(comparison, pictures),
+        "Method and provenance": _method(pictures, records, how),
+    }
+    for title, blocks in sections.items():
+        yield Heading(title)
+        yield from blocks
 
 
 def _shown(pictures: Mapping[str, Picture], *names: str) -> list[Block]:
@@ -242,7 +231,7 @@ def _costs(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[
 def _method(pictures: Mapping[str, Picture], records: Sequence[Record], how: Sequence[str]) -> Iterator[Block]:
     yield RULE
     yield from _shown(pictures, "regions")
-    yield "What decided these numbers:"
+    yield "The code is under the MIT licence; how to cite it is in CITATION.cff. What decided these numbers:"
     yield facts(records)
     yield "Each command trains a cell, or finds its record, and prints its means."
     yield records_table(records, how)
