@@ -78,8 +78,11 @@ def test_an_architecture_has_its_colour_whatever_else_is_there():
 
 
 def test_a_simplified_picture_has_no_more_than_shows():
-    drawn, style = "M 1.04 2.06 \nL 1.01 2.09 \nL -0.04 7 \nL 8.949 9.96 \nz\n", 'style="stroke-width: 0.35"'
-    simple = "M 1 2.1 \nL 0 7 \nL 8.9 10 \nz\n"
+    drawn, style = (
+        "M 1.04 2.06 \nL -0.04 7 \nL -0.01 7.04 \nL 8.949 9.96 \nz\nM 1.04 2 \nL 1.04 2 \n",
+        'style="stroke-width: 0.35"',
+    )
+    simple = "M 1 2.1 \nL 0 7 \nL 8.9 10 \nz\nM 1 2 \nL 1 2 \n"
     assert svg.simplified(f'<path d="{drawn}" {style}/>') == f'<path d="{simple}" {style}/>'
 
 

@@ -36,7 +36,7 @@ def draw(comparison: Comparison) -> style.Drawing:
         line = best_line_error(true_boundary(comparison.cells[0].trained.config))
         if axes.get_xlim()[0] < line < axes.get_xlim()[1]:
             style.ruler(axes, line, "best straight line", vertical=True)
-    note = "Each point is one replicate" + (
+    note = "The true error is the area where a network answers wrongly. Each point is one replicate" + (
         "; the bar is the estimate with its 95% interval."
         if any(one.judged.error.exists for one in shown)
         else ", and the short line is the estimate."

@@ -65,6 +65,6 @@ def finding(known: list[BestRate]) -> str:
     operations = cost.of_training(lowest.judged.trained) / cost.of_training(cheapest.judged.trained)
     errors = cheapest.judged.error.estimate / lowest.judged.error.estimate
     return (
-        f"The estimate of {lowest.cell.architecture} is {errors:.3g} times as low as that of "
+        f"The estimate of {lowest.cell.architecture} is lower by a factor of {errors:.3g} than that of "
         f"{cheapest.cell.architecture}, at {operations:.3g} times the floating-point operations; {goal}"
     )

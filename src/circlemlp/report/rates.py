@@ -116,12 +116,13 @@ def _shade(axes: Axes, cells: list[CellResult], rates: list[float]) -> None:
 
 def _draw_own(axes: Axes, cells: list[CellResult], x: list[float], y: list[float]) -> None:
     color = of_architecture(cells[0].architecture)
-    for cell in cells:
-        errors = 10 ** cell.log_errors[:MOST_REPLICATES]
-        failed = cell.trained.history.diverged_at[:MOST_REPLICATES] >= 0
-        places = cell.learning_rate * 1.12 ** style.aside(len(errors))
-        axes.scatter(places[~failed], errors[~failed], s=7, color=color, alpha=0.5, linewidth=0, zorder=2)
-        axes.scatter(places[failed], errors[failed], s=9, color=color, marker="x", linewidth=0.8, zorder=2)
+    shown = [10 ** cell.log_errors[:MOST_REPLICATES] for cell in cells]
+    places = [cell.learning_rate * 1.12 ** style.aside(len(own)) for cell, own in zip(cells, shown, strict=True)]
+    diverged = [cell.trained.history.diverged_at[:MOST_REPLICATES] >= 0 for cell in cells]
+    errors, rates, failed = np.concatenate(shown), np.concatenate(places), np.concatenate(diverged)
+    known = ~failed & np.isfinite(errors)
+    style.dots(axes, rates[known], errors[known], color, 2.7)
+    axes.scatter(rates[failed], errors[failed], s=9, color=color, marker="x", linewidth=0.8, zorder=2)
     axes.plot(x, y, color=color, linewidth=1.6, zorder=3)
 
 

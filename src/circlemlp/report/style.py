@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
@@ -87,10 +89,20 @@ def aside(n: int) -> NDArray[np.float64]:
     return places
 
 
+def dots(axes: Axes, x: ArrayLike, y: ArrayLike, color: str, size: float) -> None:
+    """Draw points as one path of lines without length, a tenth of the text of as many markers."""
+    places = np.repeat(np.column_stack([x, y]), 2, axis=0)
+    if len(places):
+        path = Outline(places, np.tile([Outline.MOVETO, Outline.LINETO], len(places) // 2))
+        path.should_simplify = False
+        patch = PathPatch(path, fill=False, edgecolor=color, alpha=0.5, linewidth=size, capstyle="round", zorder=2)
+        axes.add_patch(patch)
+
+
 def ruler(axes: Axes, error: float, text: str, *, vertical: bool = False) -> None:
     """Draw what a true error is measured against."""
     line: Any = {"color": light("soft"), "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
-    label: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": light("soft")}
+    label: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": light("soft"), "zorder": 1.2}
     if vertical:
         axes.axvline(error, **line)
         axes.annotate(text, (error, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center", **label)

@@ -20,7 +20,8 @@ def _short(path: str) -> str:
     steps: list[str] = []
     for line in path.split("\n"):
         step = NUMBER.sub(lambda number: f"{float(number[0]):.1f}".replace("-0.0", "0").removesuffix(".0"), line)
-        if not (steps and step.startswith("L ") and step[2:] == steps[-1][2:]):
+        # After a move, a line of no length is a dot.
+        if not (steps and step.startswith("L ") and step == steps[-1]):
             steps.append(step)
     return "\n".join(steps)
 

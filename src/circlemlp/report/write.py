@@ -44,6 +44,7 @@ from circlemlp.store.records import Record, Store
 from circlemlp.store.tables import CURVES, curve_rows
 
 REGIONS = "regions.svg"
+QUESTION = "How do the shape of a multi-layer perceptron and its learning rate decide what it learns?"
 
 
 def write_report(
@@ -145,7 +146,7 @@ def report(
     """Yield the parts of the report; ``how`` are the commands that train its records."""
     sections: dict[str, Iterable[Block]] = {
         "The answer": [*headline.headline(comparison), pictures["answer"]],
-        "What was asked and run": [*headline.what_was_run(comparison), headline.population(comparison)],
+        "What was asked and run": [QUESTION, *headline.what_was_run(comparison), headline.population(comparison)],
         "Learning rate against error": _learning_rates(comparison, pictures),
         "What the networks learned": _shown(pictures, "boundaries", "replicates"),
         "Architectures in pairs": _architectures(comparison),
