@@ -153,9 +153,10 @@ def test_other_replicates_judge_if_there_are_some():
     assert [one.cell.replicates for one in found.best] == [10, 10]
     assert [list(one.judged.trained.replicates) for one in found.best] == [list(range(10, 22))] * 2
     assert [cell.replicates for cell in found.confirmation] == [12, 12]
-    assert found.last.differences[0].verdict == "second"
+    (difference,) = found.last.differences
+    assert (difference.wins, difference.losses) == (0, 12)
     alone = compare(TUNING, SETTINGS)
-    assert (alone.last.differences[0].verdict, alone.confirmation) == ("first", [])
+    assert (alone.last.differences[0].wins, alone.confirmation) == (10, [])
 
 
 def test_replicates_that_chose_do_not_judge():

@@ -259,6 +259,9 @@ GRIDS = {
     "learning_rate: []": "grid.learning_rate=[]: must be a list of one or more values",
     "learnig_rate: [0.1]": "grid.learnig_rate: neither a group of conf/ nor the last part of a key has this name",
     "seed: [1, 2]": "grid.seed: is the last part of more than one key: data.seed, training.seed",
+    "learning_rate: [0.1]\n  optimizer.learning_rate: [0.2]": "grid.optimizer.learning_rate: optimizer.learning_rate i",
+    "experiment: [homework, smoke]": "grid.experiment: is the grid of an experiment, which cannot",
+    "../..: [dvc]": "grid.../..: neither a group of conf/ nor the last part of a key has this name",
     "batch_size: [0, 1]": "training.batch_size=0: must be null, or a whole number at least 1",
     "optimizer: [adam, adamm]": "optimizer=adamm: must be one of adam, adamw, sgd; the nearest is adam",
     "seeds: []\nhydra: {sweeper: {params: {data.seed: 1}}}": "hydra.sweeper.params.data.seed=1: this setting",
@@ -273,6 +276,9 @@ def test_a_grid_is_lists_of_values_each_under_a_group_or_the_last_part_of_a_key(
         done = project.run("python", "-c", COMPOSE, code=0 if says is None else 1)
         assert done.stdout == ("6\n" if says is None else "")
         assert says is None or done.stderr.splitlines()[-1].startswith(f"circlemlp.errors.ConfigError: {says}")
+    for grid in ("[]", "{}", "null", "3"):
+        smoke.write_text(f"{before.partition('grid:')[0]}grid: {grid}\n")
+        assert "must be a section of lists" in project.run("python", "-c", COMPOSE, code=1).stderr
 
 
 COMPOSE = """

@@ -16,7 +16,7 @@ TUNED, CONFIRMED = "paths.results=results/mine", "paths.confirmation=results/con
 def selected(tiny):
     """A project with a sweep of four cells and what it chose."""
     tiny.train("-m", *SWEEP, TUNED)
-    tiny.run("python", "pipelines/generate.py", *TINY, "confirmation.replicates=7")
+    tiny.run("python", "pipelines/generate.py", *TINY, "confirmation.replicates=15")
     tiny.run("python", "pipelines/select_rates.py", *TINY, TUNED)
     return tiny
 
@@ -41,17 +41,17 @@ def test_the_chosen_cells_are_trained_as_the_replicates_that_follow(selected):
     assert wanted.tuned.numbers == range(2)
     cells = {(tuple(one.model.hidden_layer_sizes), rate) for one in wanted.choices for rate in one.learning_rates}
     before = selected.records()
-    done = confirm(selected, *SWEEP, "confirmation.replicates=3")
+    done = confirm(selected, *SWEEP, "confirmation.replicates=12")
     assert selected.states(done) == ["trained"] * 2 * len(cells)
     new = [Store(selected.folder / "runs").load(identity) for identity in selected.records() - before]
     found = {(tuple(one.config.model.hidden_layer_sizes), one.config.optimizer.learning_rate) for one in new}
     assert found == cells
-    assert {one.config.training.numbers for one in new} == {range(2, 4), range(4, 5)}
+    assert {one.config.training.numbers for one in new} == {range(2, 12), range(12, 14)}
     left = results.read(selected.folder / "results/confirmed")
     assert {one.identity for one in left} == {one.identity for one in new}
-    # More of them are the next ranges: what is there is found.
-    states = selected.states(confirm(selected, "-m", *SWEEP, "confirmation.replicates=6"))
-    assert (states.count("found"), states.count("trained")) == (len(cells), 2 * len(cells))
+    # More of them are the next ranges: whole ones that are there are found.
+    states = selected.states(confirm(selected, "-m", *SWEEP, "confirmation.replicates=15"))
+    assert (states.count("found"), states.count("trained")) == (len(cells), len(cells))
 
 
 def test_a_selection_that_was_edited_is_what_is_trained(selected):
@@ -100,11 +100,14 @@ def test_a_selection_of_another_sweep_is_one_line_and_trains_nothing(selected):
         (selected.folder / "reports/selection.json").write_text(whole)
     for other in ("data.seed=1", "training.epochs=5", "optimizer.beta_1=0.8"):
         assert "was chosen under other settings" in confirm(selected, *SWEEP, other, code=2).stderr
+    done = selected.run("python", "pipelines/confirm.py", *SWEEP, "paths.confirmation=results/mine", code=2)
+    assert done.stderr == "error: paths.confirmation=results/mine: holds results that chose; name another folder\n"
     assert selected.records() == before
     assert not (selected.folder / "results/confirmed").exists()
 
 
 def test_what_is_missing_is_one_line_that_names_the_remedy(tiny):
+    (tiny.folder / "reports/selection.json").unlink(missing_ok=True)
     done = confirm(tiny, *SWEEP, code=2)
     assert done.stderr == (
         "error: reports/selection.json: there is no selection here; "

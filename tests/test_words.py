@@ -10,6 +10,7 @@ import pytest
 from circlemlp.report import headline, tables, words
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import as_markdown
+from circlemlp.report.statistics import Interval
 from made_up import GRID, SETTINGS, made_up, with_losses
 
 TEN = np.linspace(0.9, 1.1, 10)
@@ -320,7 +321,9 @@ def test_the_second_judgement_is_told_apart_where_it_differs():
     steady = with_losses(made_up((4,), 0.01, [0.3] * 10), np.outer(TEN, [1.0] * 19 + [0.3, 0.3]))
     other = with_losses(made_up((5,), 0.1, [0.2] * 10), np.outer(TEN, [1.0] * 19 + [0.9, 0.9]))
     worse = dataclasses.replace(falling, true_error=other.true_error * 2)
-    text = words.judged_again(compare([worse, steady, other], SETTINGS))
+    ends = [made_up((4,), rate, list(0.9 * TEN)) for rate in (0.001, 1.0)]
+    ends = [with_losses(one, np.outer(TEN, [1.0] * 19 + [0.95, 0.95])) for one in ends]
+    text = words.judged_again(compare([worse, steady, *ends, other], SETTINGS))
     assert "2-4-1 has 0.01 for its best rate instead of 0.1" in text
     assert "2-4-1 and 2-5-1: 2-4-1 has the lower loss instead of 2-5-1 has the lower error" in text
     assert text.endswith(".")
@@ -349,6 +352,28 @@ def test_a_verdict_in_words():
     assert "not every true error is known" in as_markdown("t", tables.differences(compare(unknown, SETTINGS)))
     assert "more than 10000 replicates would" in row(0.1 * TEN, 0.1 * TEN * (1 + 0.01 * np.array([1, -1] * 5)))
     assert "10 equal" in row(0.1 * TEN, 0.1 * TEN)
+
+
+def test_an_interval_that_leaves_everything_open_has_no_bounds():
+    assert words.interval(Interval(1.04, 1e-300, 1e300)) == "1.04 (no bounds)"
+    assert words.interval(Interval(1.04, 0.9, 1.2)) == "1.04 (0.9 to 1.2)"
+    assert words.interval(Interval(1.04)) == "1.04"
+
+
+def test_nothing_is_claimed_of_a_best_rate_at_an_edge():
+    records = [made_up((w,), rate, list(w * rate * TEN)) for w in (4, 5) for rate in (0.1, 0.2)]
+    comparison = compare(records, SETTINGS)
+    table = as_markdown("t", tables.differences(comparison))
+    assert "| nothing is claimed: a best rate is at an edge of the grid |" in table
+    assert "has the lower" not in table + words.judged_again(comparison) + " ".join(headline.headline(comparison))
+
+
+def test_the_rounding_of_one_area_is_no_difference():
+    records = [made_up((w,), 0.1, [0.1] * 10) for w in (4, 5)]
+    records[0].true_error[:] = 0.21460183660255172
+    records[1].true_error[:] = np.resize([0.2146018366025516, 0.21460183660255172, 0.21460183660255175], 10)
+    (one,) = compare(records, SETTINGS).last.differences
+    assert (one.verdict, one.wins, one.losses) == ("equal", 0, 0)
 
 
 def test_many_pairs_are_shown_with_the_lowest_alone(monkeypatch):

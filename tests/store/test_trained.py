@@ -12,7 +12,7 @@ def test_the_ranges_of_a_cell_are_joined_in_the_order_of_their_replicates():
     )
     cell, beside = join([later, other, first])
     assert beside.records == (other,)
-    assert cell.records == (later, first)
+    assert cell.records == (first, later)
     assert cell.replicates.tolist() == [0, 1, 2, 3]
     assert cell.summary.validation_loss == [0.1, 0.2, 0.3, None]
     assert cell.summary.diverged_at == [None, None, None, 3]

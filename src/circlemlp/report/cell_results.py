@@ -135,7 +135,8 @@ def _flat(section: dict[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
 def _result(cell: Trained, settings: Report) -> CellResult:
     history = cell.history
     diverged = history.diverged_at >= 0
-    true_errors = np.where(diverged, 1.0, cell.true_error)
+    # Without what rounding makes of one and the same area, which would decide who is lower.
+    true_errors = np.where(diverged, 1.0, cell.true_error.round(12))
     errors, losses = _logarithms(true_errors), _logarithms(history.validation_loss[:, -1], diverged)
     return CellResult(
         trained=cell,

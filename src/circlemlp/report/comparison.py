@@ -30,8 +30,9 @@ from circlemlp.store.records import Record
 MOST_COMPARED = 100
 """Architectures; of more there are too many pairs to look at."""
 
-Verdict = Literal["first", "second", "equal", "open", "none"]
-"""Which of two has the lower error; they are practically equal; it is not decided; nothing can be claimed."""
+Verdict = Literal["first", "second", "equal", "open", "edge", "none"]
+"""Which of two has the lower error; they are practically equal; it is not decided; nothing is claimed, because a best
+rate is at an edge of the grid; there is nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _judged(best: BestRate, judges: Judges | None) -> BestRate:
 def _difference(
     pair: tuple[BestRate, BestRate], values: Floats, interval: Interval, critical: float, margin: float
 ) -> Difference:
-    found = verdict(interval, margin)
+    found: Verdict = "edge" if pair[0].edge or pair[1].edge else verdict(interval, margin)
     enough = statistics.replicates_to_decide(interval, critical, len(values), margin) if found == "open" else None
     wins, losses = int((values < 0).sum()), int((values > 0).sum())
     return Difference(*pair, interval.to_powers_of_ten(), found, wins, losses, enough)

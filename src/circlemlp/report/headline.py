@@ -60,8 +60,7 @@ def compared(comparison: Comparison) -> str:
     for one in comparison.last.differences:
         if lowest in (one.first, one.second):
             other = one.second if one.first is lowest else one.first
-            edge = lowest.edge or other.edge
-            kind = "edge" if edge and one.verdict != "none" else "lower" if one.lower is lowest else one.verdict
+            kind = "lower" if one.lower is lowest else one.verdict
             groups.setdefault(kind, []).append(other.cell.architecture)
     say = {
         "lower": "it is lower than that of",

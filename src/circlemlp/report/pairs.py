@@ -8,7 +8,7 @@ from circlemlp.report.statistics import Interval
 
 MOST_IN_MATRIX = 8
 """Architectures; of more, no matrix can be read."""
-FROM_THE_ROW = {"equal": "equal", "open": "undecided", "none": "not compared"}
+FROM_THE_ROW = {"equal": "equal", "open": "undecided", "edge": "not claimed", "none": "not compared"}
 
 
 def matrix(judgement: Judgement) -> Table | None:

@@ -27,6 +27,8 @@ LACKS = {
 """Why nothing is claimed of an architecture: in short, and as a sentence has it."""
 MOST_ASKED = 10_000
 """Replicates of a cell: the configuration allows no more."""
+MOST_SHOWN = 1e12
+"""The largest ratio of true errors that there can be."""
 
 
 def findings(comparison: Comparison) -> Iterator[str]:
@@ -126,15 +128,16 @@ def decided(one: Difference, judged: str = "error") -> str:
     """Return a verdict in a few words; ``judged`` is what it is about."""
     if one.lower:
         return f"{one.lower.cell.architecture} has the lower {judged}"
-    return {"equal": "practically equal", "open": "not decided", "none": "not compared"}[one.verdict]
+    others = {"equal": "practically equal", "open": "not decided", "edge": "not claimed", "none": "not compared"}
+    return others[one.verdict]
 
 
 def verdict(one: Difference, practically_equal: float) -> str:
     """Return a verdict as a table has it."""
     if one.verdict == "none":
         reasons = [f"{best.cell.architecture} {LACKS[best.lacks][0]}" for best in (one.first, one.second) if best.lacks]
-        return f"not comparable: {'; '.join(reasons)}" if reasons else "not comparable: not every true error is known"
-    if one.first.edge or one.second.edge:
+        return f"not comparable: {'; '.join(reasons) or 'not every true error is known'}"
+    if one.verdict == "edge":
         return "nothing is claimed: a best rate is at an edge of the grid"
     if one.verdict == "open":
         needed = f"about {one.to_decide}" if (one.to_decide or 0) <= MOST_ASKED else f"more than {MOST_ASKED}"
@@ -170,7 +173,11 @@ def interval(value: Interval, digits: str = ".3g") -> str:
     if math.isnan(value.estimate):
         return "not known"
     text = f"{value.estimate:{digits}}"
-    return f"{text} ({value.low:{digits}} to {value.high:{digits}})" if value.exists else text
+    if not value.exists:
+        return text
+    if value.high > MOST_SHOWN:  # most replicates are equal, so they say nothing of how far the others may lie
+        return f"{text} (no bounds)"
+    return f"{text} ({value.low:{digits}} to {value.high:{digits}})"
 
 
 def score(cell: CellResult, name: str) -> str:

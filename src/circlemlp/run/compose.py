@@ -259,20 +259,28 @@ def _axes(composed: DictConfig) -> list[str]:
 
     Hydra's own place for them, ``hydra.sweeper.params``, has keys with dots, which ``dvc exp run -S`` cannot address.
     """
-    grid: Any = OmegaConf.to_container(composed.get(GRID) or OmegaConf.create(), resolve=True)
-    if not isinstance(grid, dict):
-        raise ConfigError(f"{GRID}={grid}: must be a section of lists")
-    axes = []
+    if GRID not in composed:
+        return []
+    node = composed[GRID]
+    grid: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if not isinstance(grid, dict) or not grid:
+        raise ConfigError(f"{GRID}={in_hydra(grid)}: must be a section of lists")
+    axes: dict[str, str] = {}
     for name, values in grid.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{GRID}.{name}={values}: must be a list of one or more values")
-        axes.append(f"{_full_key(str(name))}={','.join(map(in_hydra, values))}")
-    return axes
+        key = _full_key(str(name))
+        if key in axes:
+            raise ConfigError(f"{GRID}.{name}: {key} is in the grid twice")
+        axes[key] = f"{key}={','.join(map(in_hydra, values))}"
+    return list(axes.values())
 
 
 def _full_key(name: str) -> str:
     """Return the group or the key of the configuration that goes by a name, which may be its last part alone."""
-    if _choices(name):
+    if name == "experiment":
+        raise ConfigError(f"{GRID}.experiment: is the grid of an experiment, which cannot choose another one")
+    if re.fullmatch(r"\w+", name) and _choices(name):
         return name
     found = [key for key in known_keys() if key == name or key.endswith(f".{name}")]
     if not found:

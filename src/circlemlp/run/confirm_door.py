@@ -4,15 +4,17 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from circlemlp.config import Replicates
-from circlemlp.errors import ConfigError
+from circlemlp.errors import ConfigError, UserError
 from circlemlp.run.compose import CommandLine, Job, checked, compose_jobs, explain
 from circlemlp.run.door import prepare
 from circlemlp.run.train_door import shared, train
 from circlemlp.store import selection
+from circlemlp.store.results import read
 from circlemlp.store.selection import Selection, common_settings
 from circlemlp.wording import architecture
 
+RANGE = 10
+"""Replicates of a record, at most."""
 AGAIN = "choose again, with pipelines/select_rates.py"
 
 
@@ -44,7 +46,8 @@ def confirm_door(arguments: Sequence[str]) -> int:
     path = Path(config.paths.reports or "reports") / selection.FILE
     chosen = selection.read(path)
     _check(command, chosen, path)
-    ranges = _ranges(chosen.tuned, config.confirmation.replicates)
+    _check_folder(Path(config.paths.confirmation), chosen)
+    ranges = _ranges(chosen.tuned.numbers.stop, config.confirmation.replicates)
     jobs = [_as(one, job, command) for job in command.jobs if chosen.wants(job.config) for one in ranges]
     return train(dataclasses.replace(command, jobs=jobs), config, prepare(config), config.paths.confirmation)
 
@@ -69,19 +72,27 @@ def _check(command: CommandLine, chosen: Selection, path: Path) -> None:
         raise ConfigError(f"{path}: was chosen under other settings than this sweep's; {AGAIN}")
 
 
-def _ranges(tuned: Replicates, replicates: int) -> list[Replicates]:
-    """Return the ranges of the replicates that judge, none longer than the one that chose.
+def _check_folder(folder: Path, chosen: Selection) -> None:
+    """Refuse to replace the results that chose."""
+    try:
+        there = read(folder)
+    except UserError:  # there are none, or damaged ones, which are replaced
+        return
+    if any(set(record.config.training.numbers) & set(chosen.tuned.numbers) for record in there):
+        raise ConfigError(f"paths.confirmation={folder}: holds results that chose; name another folder")
 
-    A record is of a range, so whoever asks for more of them later finds those that are there.
+
+def _ranges(first: int, replicates: int) -> list[range]:
+    """Return the replicates that judge, in ranges of which each becomes a record.
+
+    Whoever asks for more of them later finds those whole ranges that are there.
     """
-    first, step = tuned.numbers.stop, tuned.replicates
-    end = first + replicates
-    return [Replicates(first_replicate=start, replicates=min(step, end - start)) for start in range(first, end, step)]
+    return [range(start, min(start + RANGE, first + replicates)) for start in range(first, first + replicates, RANGE)]
 
 
-def _as(replicates: Replicates, job: Job, command: CommandLine) -> Job:
+def _as(replicates: range, job: Job, command: CommandLine) -> Job:
     """Return a job with other replicates."""
-    values = {f"training.{key}": str(value) for key, value in replicates.model_dump().items()}
+    values = {"training.first_replicate": replicates.start, "training.replicates": len(replicates)}
     kept = [override for override in job.overrides if override.partition("=")[0].lstrip("+") not in values]
-    overrides = (*kept, *("=".join(pair) for pair in values.items()))
+    overrides = (*kept, *(f"{key}={value}" for key, value in values.items()))
     return dataclasses.replace(job, overrides=overrides, config=checked(command.composer.compose(overrides)))

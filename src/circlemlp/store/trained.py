@@ -21,7 +21,7 @@ class Trained:
     Attributes
     ----------
     records : tuple of Record
-        Each has a range of the replicates; they differ in nothing else.
+        Each has a range of the replicates, in their order; they differ in nothing else.
     """
 
     records: tuple[Record, ...]
@@ -73,7 +73,11 @@ def join(records: Iterable[Record]) -> list[Trained]:
     cells: dict[str, list[Record]] = {}
     for record in records:
         cells.setdefault(_cell(record), []).append(record)
-    return [Trained(tuple(ranges)) for ranges in cells.values()]
+    return [Trained(tuple(sorted(ranges, key=_first))) for ranges in cells.values()]
+
+
+def _first(record: Record) -> int:
+    return record.config.training.first_replicate
 
 
 def _cell(record: Record) -> str:
