@@ -360,7 +360,7 @@ def test_other_optimizers_schedules_and_stopping_go_through_sweep_report_and_ind
             assert word in text
         with contextlib.closing(sqlite3.connect(tiny.folder / "mlflow.db")) as database:
             found = database.execute("SELECT count(*) FROM params WHERE key = ?", (parameter,)).fetchone()
-        assert found == (2 * (1 + 2),)
+        assert found == (2,)  # of the cells; the runs of replicates say what tells them apart
 
 
 def test_other_shapes_of_data_train_too(project):
