@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from hypothesis import Phase, settings
 from circlemlp import pinning
 
 pinning.pin(pinning.resolve("auto"))  # before anything imports NumPy
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what tests start inherits it, and under nohup it would be ignored
 
 settings.register_profile("circlemlp", deadline=None, derandomize=True)
 settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
