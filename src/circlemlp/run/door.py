@@ -153,9 +153,10 @@ def interruptible() -> Iterator[threading.Event]:
         if from_terminal:
             signal.pthread_sigmask(signal.SIG_BLOCK, from_terminal)
             waiter.start()
-        yield interrupted
-    except KeyboardInterrupt:
-        interrupted.set()
+        try:
+            yield interrupted
+        except KeyboardInterrupt:  # one before the block is the caller's
+            interrupted.set()
     finally:
         over.set()
         signal.setitimer(signal.ITIMER_REAL, 0)
