@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.report.selection import select
+from circlemlp.report.choosing import select
 from circlemlp.run.compose import compose_one
 from circlemlp.run.door import guarded, prepare
 from circlemlp.store.results import named, read

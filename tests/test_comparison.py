@@ -151,7 +151,7 @@ TUNING = [*cells(0.1 * TEN, 0.3 * TEN), *cells(0.2 * TEN, 0.4 * TEN, hidden=(5,)
 def test_other_replicates_judge_if_there_are_some():
     found = compare(TUNING, SETTINGS, [confirmed([0.5] * 12), confirmed([0.1] * 12, hidden=(5,))])
     assert [one.cell.replicates for one in found.best] == [10, 10]
-    assert [list(one.judged.trained.replicates) for one in found.best] == [list(range(10, 22))] * 2
+    assert [list(one.judged.trained.numbers) for one in found.best] == [list(range(10, 22))] * 2
     assert [cell.replicates for cell in found.confirmation] == [12, 12]
     (difference,) = found.last.differences
     assert (difference.wins, difference.losses) == (0, 12)

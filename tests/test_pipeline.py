@@ -161,7 +161,7 @@ def test_more_replicates_are_the_next_range_and_one_report_joins_both(smoke):
     done = smoke.train(*sweep, "training.first_replicate=0,3", *both)
     assert (trained(done.stdout), done.stdout.count(" found")) == (0, 12)
     cells = join(results.read(smoke.folder / "results/both"))
-    assert [one.replicates.tolist() for one in cells] == [list(range(6))] * 6
+    assert [one.numbers.tolist() for one in cells] == [list(range(6))] * 6
     smoke.run("python", "pipelines/select_rates.py", *both)
     wanted = selection.read(smoke.folder / "reports/both/selection.json")
     assert wanted.tuned.numbers == range(6)

@@ -21,7 +21,7 @@ from circlemlp.config import CellConfig
 from circlemlp.core.parameters import Layout
 from circlemlp.core.true_error import decide, true_error
 from circlemlp.errors import UserError
-from circlemlp.report import cost, sensitivity
+from circlemlp.report import operations, sensitivity
 from circlemlp.report.boundary import median_replicate, true_boundary
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import compare
@@ -90,8 +90,8 @@ def test_tables_are_sorted_by_true_error(tmp_path):
 def test_what_a_training_costs_is_told(tmp_path):
     text = report(tmp_path, confirmation=CONFIRMATION[:1])
     costs = re.findall(r"^\| (2-\S+) \| (\d+) \| (.*) \| (.*) \| (.*) \|$", text.partition("## Cost")[2], re.M)[:2]
-    (*_, operations, never, too), unconfirmed = costs
-    assert 1e9 * float(operations) == pytest.approx(cost.of_training(*join(CONFIRMATION[:1])), rel=0.01)
+    (*_, gigaflop, never, too), unconfirmed = costs
+    assert 1e9 * float(gigaflop) == pytest.approx(operations.of_training(*join(CONFIRMATION[:1])), rel=0.01)
     assert (never, too) == ("never", "never")
     assert unconfirmed == ("2-6-3-1", "43", "", "", "")
 

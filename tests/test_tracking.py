@@ -307,13 +307,13 @@ def test_records_belong_to_the_experiments_that_trained_them_and_that_have_them(
     assert up_to_date(tracking, store, tuned, judged) == 5
     names = {name: {run.info.run_name for run in runs_of(tracking, name)[1]} for name in ("smoke", "mine", BY_HAND)}
     assert names == {
-        "smoke": {"2-4-1  lr 0.1", "2-6-3-1  lr 0.01", "2-4-1  lr 0.1  confirmed"},
+        "smoke": {"2-4-1  lr 0.1", "2-6-3-1  lr 0.01", "2-4-1  lr 0.1  confirmed, 3 to 4"},
         "mine": {"2-4-1  lr 0.01"},
         BY_HAND: {"2-6-3-1  lr 0.1, x 3, 6 epochs, full batch of 40"},
     }
     _, cells, _ = runs_of(tracking, "smoke")
     stages = {run.info.run_name: run.data.tags[STAGE] for run in cells}
-    assert stages.pop("2-4-1  lr 0.1  confirmed") == "confirmation"
+    assert stages.pop("2-4-1  lr 0.1  confirmed, 3 to 4") == "confirmation"
     assert set(stages.values()) == {"tuning"}
     # What the project's own store knows of an execution is not in the results.
     (own,) = (run for run in cells if run.data.tags.get("mlflow.source.git.commit") == "abc")
@@ -378,10 +378,10 @@ def test_saved_views_list_cells_by_true_error(place, tmp_path, monkeypatch):
             kind, name = column.replace("`", "").split(".", 1)
             assert all(name in getattr(run.data, kind) for run in runs)
     assert shown == {
-        "confirmed": ["2-4-1  lr 0.1  confirmed"],
+        "confirmed": ["2-4-1  lr 0.1  confirmed, 3 to 4"],
         "cells": [
             *("2-6-3-1  lr 0.03", "2-6-3-1  lr 0.01", "2-4-1  lr 0.1"),
-            *("2-4-1  lr 0.1  confirmed", "2-4-1  lr 0.01", "2-6-3-1  lr 0.1"),
+            *("2-4-1  lr 0.1  confirmed, 3 to 4", "2-4-1  lr 0.01", "2-6-3-1  lr 0.1"),
         ],
     }
     (judged,) = (one for name, one in Index(tracking, SETTINGS).addresses().items() if name == "smoke")

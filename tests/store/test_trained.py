@@ -13,7 +13,7 @@ def test_the_ranges_of_a_cell_are_joined_in_the_order_of_their_replicates():
     cell, beside = join([later, other, first])
     assert beside.records == (other,)
     assert cell.records == (first, later)
-    assert cell.replicates.tolist() == [0, 1, 2, 3]
+    assert cell.numbers.tolist() == [0, 1, 2, 3]
     assert cell.summary.validation_loss == [0.1, 0.2, 0.3, None]
     assert cell.summary.diverged_at == [None, None, None, 3]
     assert cell.true_error[:3].tolist() == [0.01, 0.02, 0.03]
@@ -23,7 +23,7 @@ def test_the_ranges_of_a_cell_are_joined_in_the_order_of_their_replicates():
 
 def test_a_replicate_that_two_records_have_is_there_once():
     (cell,) = join([made_up((4,), 0.1, [0.1, 0.2, 0.3]), made_up((4,), 0.1, [0.2, 0.3, 0.4], first=1)])
-    assert cell.replicates.tolist() == [0, 1, 2, 3]
+    assert cell.numbers.tolist() == [0, 1, 2, 3]
     assert cell.summary.validation_loss == [0.1, 0.2, 0.3, 0.4]
 
 

@@ -6,11 +6,11 @@ from matplotlib.figure import Figure
 
 from circlemlp.report import style, words
 from circlemlp.report.boundary import true_boundary
+from circlemlp.report.choosing import BestRate
 from circlemlp.report.colors import light, of_architecture
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
 from circlemlp.report.rulers import best_line_error
-from circlemlp.report.selection import BestRate
 
 
 def draw(comparison: Comparison) -> style.Drawing:

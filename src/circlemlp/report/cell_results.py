@@ -117,7 +117,7 @@ def _deciding(cell: Trained) -> Iterator[tuple[str, Any]]:
     ingredients = cell.records[0].ingredients
     for key, value in _flat(ingredients["config"]):
         if key == "training.replicates":
-            yield key, cell.replicates.tolist()
+            yield key, cell.numbers.tolist()
         elif key not in ("training.first_replicate", "optimizer.learning_rate") and not key.startswith("model."):
             yield key, value
     yield "the code of the core", ingredients["code"]

@@ -23,7 +23,7 @@ from circlemlp.report.cell_results import (
     numbered,
     with_regimes,
 )
-from circlemlp.report.selection import BestRate, By, Doubt, choose, doubt
+from circlemlp.report.choosing import BestRate, By, Doubt, choose, doubt
 from circlemlp.report.statistics import Interval
 from circlemlp.store.records import Record
 
@@ -144,11 +144,11 @@ def _judges(tuned: CellResult, confirmation: Sequence[Record], settings: Report)
     """Return the cells of a confirmation by what tells them apart."""
     cells = [cell for group in by_architecture(confirmation, settings) for cell in group]
     check_comparable([tuned.trained, cells[0].trained], ignored=("training.replicates",))
-    both = np.intersect1d(tuned.trained.replicates, cells[0].trained.replicates)
+    both = np.intersect1d(tuned.trained.numbers, cells[0].trained.numbers)
     if len(both):
         raise UserError(
             f"{numbered(both)} of the confirmation chose the learning rates too, and so cannot judge them; train "
-            f"others with training.first_replicate={tuned.trained.replicates[-1] + 1}"
+            f"others with training.first_replicate={tuned.trained.numbers[-1] + 1}"
         )
     return {cell.key: cell for cell in cells}
 

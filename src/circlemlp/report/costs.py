@@ -4,10 +4,10 @@ import math
 
 from matplotlib.figure import Figure
 
-from circlemlp.report import cost, regimes, style, words
+from circlemlp.report import operations, regimes, style, words
+from circlemlp.report.choosing import BestRate
 from circlemlp.report.colors import of_architecture
 from circlemlp.report.comparison import Comparison
-from circlemlp.report.selection import BestRate
 
 
 def draw(comparison: Comparison) -> style.Drawing | None:
@@ -17,9 +17,9 @@ def draw(comparison: Comparison) -> style.Drawing | None:
         return None
     figure = Figure(figsize=(style.WIDTH, 2.9), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    operations = [cost.of_training(one.judged.trained) / 1e9 for one in known]
+    gigaflop = [operations.of_training(one.judged.trained) / 1e9 for one in known]
     parameters = [float(one.judged.trained.summary.n_parameters) for one in known]
-    costs = {"floating-point operations of a training, 10⁹": operations, "parameters": parameters}
+    costs = {"floating-point operations of a training, 10⁹": gigaflop, "parameters": parameters}
     for axes, (name, places) in zip(panels, costs.items(), strict=True):
         for one, place in zip(known, places, strict=True):
             color, error = of_architecture(one.cell.architecture), one.judged.error
@@ -54,7 +54,7 @@ def draw(comparison: Comparison) -> style.Drawing | None:
 def finding(known: list[BestRate]) -> str:
     """Say what the lowest error costs beside the cheapest training, and how many reach the goal."""
     lowest = min(known, key=lambda one: one.rank)
-    cheapest = min(known, key=lambda one: cost.of_training(one.judged.trained))
+    cheapest = min(known, key=lambda one: operations.of_training(one.judged.trained))
     reached = sum(math.isfinite(regimes.epochs_to_goal(one.judged.trained)) for one in known)
     goal = (
         f"the median network of {reached} of {words.count(len(known), 'architecture')} reaches "
@@ -62,9 +62,9 @@ def finding(known: list[BestRate]) -> str:
     )
     if lowest is cheapest:
         return f"The cheapest training, of {lowest.cell.architecture}, also has the lowest estimate; {goal}"
-    operations = cost.of_training(lowest.judged.trained) / cost.of_training(cheapest.judged.trained)
+    times = operations.of_training(lowest.judged.trained) / operations.of_training(cheapest.judged.trained)
     errors = cheapest.judged.error.estimate / lowest.judged.error.estimate
     return (
         f"The estimate of {lowest.cell.architecture} is lower by a factor of {errors:.3g} than that of "
-        f"{cheapest.cell.architecture}, at {operations:.3g} times the floating-point operations; {goal}"
+        f"{cheapest.cell.architecture}, at {times:.3g} times the floating-point operations; {goal}"
     )

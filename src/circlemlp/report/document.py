@@ -59,9 +59,9 @@ class Heading:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences, each of them in parts."""
+    """A list of sentences."""
 
-    sentences: Sequence[Sequence[str]]
+    sentences: Sequence[str]
 
 
 @dataclass(frozen=True)

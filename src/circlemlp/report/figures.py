@@ -79,7 +79,7 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
         axes.set_axis_off()
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("loss", fontsize=9)
-    judged = numbered(comparison.judging.trained.replicates)
+    judged = numbered(comparison.judging.trained.numbers)
     note = ("The first 12 architectures. " if n < len(comparison.best) else "") + (
         f"Each architecture at its best learning rate, {judged}"
         if comparison.judging.replicates == 1
@@ -87,7 +87,7 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
         "that diverged, and band from the lowest to the highest"
     )
     if comparison.confirmation and any(best.lacks for best in comparison.best):
-        tuned = numbered(comparison.cells[0].trained.replicates)
+        tuned = numbered(comparison.cells[0].trained.numbers)
         note += f". Of architectures that are not judged, {tuned} are shown"
     head = ["architecture", Numeric("learning rate"), Numeric("last training loss"), Numeric("last validation loss")]
     note += ". Epoch 0 is before training; at most 101 epochs are drawn."

@@ -154,10 +154,10 @@ def population(comparison: Comparison) -> str:
 
 def stages(comparison: Comparison) -> str:
     """Say which replicates chose the learning rates, and which judge."""
-    chose = words.sentence(numbered(comparison.cells[0].trained.replicates))
+    chose = words.sentence(numbered(comparison.cells[0].trained.numbers))
     verb = "s" if comparison.cells[0].replicates == 1 else ""
     if comparison.confirmation:
-        judging = numbered(comparison.confirmation[0].trained.replicates)
+        judging = numbered(comparison.confirmation[0].trained.numbers)
         points = "new" if comparison.cells[0].trained.config.data.draws == "fresh" else "the same"
         judges = "judges" if comparison.judging.replicates == 1 else "judge"
         if not _had_a_choice(comparison):

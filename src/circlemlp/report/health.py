@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from circlemlp.report import regimes, statistics, words
+from circlemlp.report.choosing import BestRate
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
-from circlemlp.report.selection import BestRate
 
 OVERFITTING = 1.5
 """The validation loss over the training loss above which a network overfits."""

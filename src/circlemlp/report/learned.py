@@ -21,10 +21,10 @@ from circlemlp.core.true_error import Decision, decide
 from circlemlp.report import style, words
 from circlemlp.report.boundary import median_replicate, rings, true_boundary
 from circlemlp.report.cell_results import CellResult, numbered
+from circlemlp.report.choosing import BestRate
 from circlemlp.report.colors import light, of_architecture
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
-from circlemlp.report.selection import BestRate
 from circlemlp.store.trained import Trained
 
 MOST_ARCHITECTURES, MOST_RATES, MOST_OVERLAID, MOST_ABREAST = 12, 12, 100, 4
@@ -88,7 +88,7 @@ def draw_grid(comparison: Comparison) -> style.Drawing:
             segments = len(found.segments) if found else 0
             shown.append((cell, error, segments, found is not None))
             known = [words.number(error), str(segments)] if found else ["", ""]
-            rows.append([name, words.rate(rate), str(cell.trained.replicates[row]), *known])
+            rows.append([name, words.rate(rate), str(cell.trained.numbers[row]), *known])
         line[0].set_ylabel(
             name, rotation=0, ha="right", va="center", labelpad=6, color=of_architecture(name), fontweight="bold"
         )
@@ -233,7 +233,7 @@ def draw_overlay(comparison: Comparison) -> style.Drawing | None:
         for axes in panels[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]:
             axes.set_axis_off()
     note = (
-        f"All networks that judge ({numbered(comparison.judging.trained.replicates)}"
+        f"All networks that judge ({numbered(comparison.judging.trained.numbers)}"
         + (f", the first {MOST_OVERLAID}" if comparison.judging.replicates > MOST_OVERLAID else "")
         + "), one line each. Above: their decision boundaries over the true one, dashed. Below: how far outside the "
         "true boundary each is, by the angle from the horizontal axis; some lines leave the frame."
@@ -246,7 +246,7 @@ def draw_overlay(comparison: Comparison) -> style.Drawing | None:
 
 def _all_segments(best: BestRate) -> list[list[Points]]:
     cell = best.judged.trained
-    found = [decision(cell, row) for row in range(min(len(cell.replicates), MOST_OVERLAID))]
+    found = [decision(cell, row) for row in range(min(len(cell.numbers), MOST_OVERLAID))]
     return [one.segments if one else [] for one in found]
 
 

@@ -1,9 +1,9 @@
 """Every two architectures as a matrix: how the error of the row's compares with that of the column's."""
 
 from circlemlp.report import words
+from circlemlp.report.choosing import BestRate
 from circlemlp.report.comparison import Difference, Judgement
 from circlemlp.report.document import Table
-from circlemlp.report.selection import BestRate
 from circlemlp.report.statistics import Interval
 
 MOST_IN_MATRIX = 8

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from circlemlp.report import style, words
 from circlemlp.report.boundary import true_boundary
 from circlemlp.report.cell_results import CellResult
+from circlemlp.report.choosing import BestRate
 from circlemlp.report.colors import light, of_architecture
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
 from circlemlp.report.rulers import best_line_error, constant_error
-from circlemlp.report.selection import BestRate
 
 MOST_ABREAST, MOST_REPLICATES, MOST_BEHIND = 2, 100, 8
 """Panels in a row; replicates of a cell that are drawn; architectures whose medians are behind those of each other."""

@@ -54,7 +54,7 @@ def of_architecture(cells: Sequence[Trained]) -> Interval:
     cells : sequence of Trained
         One architecture at each learning rate of the grid, at least one.
     """
-    shared = reduce(np.intersect1d, [cell.replicates for cell in cells])
-    curves = [cell.history.validation_loss[np.isin(cell.replicates, shared)] for cell in cells]
+    shared = reduce(np.intersect1d, [cell.numbers for cell in cells])
+    curves = [cell.history.validation_loss[np.isin(cell.numbers, shared)] for cell in cells]
     # No step was taken yet, so the initial networks are the same at every rate.
     return location(sensitivity([curve[:, -1] for curve in curves], curves[0][:, 0]))

@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from circlemlp import wording
 from circlemlp.errors import UserError
-from circlemlp.report import cost, headline, regimes, sensitivity, sparks, words
+from circlemlp.report import headline, operations, regimes, sensitivity, sparks, words
 from circlemlp.report.cell_results import CellResult, numbered
+from circlemlp.report.choosing import BestRate
 from circlemlp.report.comparison import Comparison, Difference
 from circlemlp.report.document import Block, Code, Link, Numeric, Table, anchor
-from circlemlp.report.selection import BestRate
 from circlemlp.report.statistics import Interval
 from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
 from circlemlp.store.trained import Trained
@@ -52,9 +52,9 @@ def costs_table(best: Sequence[BestRate]) -> Table:
     for one in _ranked(best):
         cell = one.judged.trained
         known = [
-            words.gigaflop(cost.of_training(cell)),
+            words.gigaflop(operations.of_training(cell)),
             words.epochs(regimes.epochs_to_goal(cell)),
-            words.gigaflop(cost.to_goal(cell)),
+            words.gigaflop(operations.to_goal(cell)),
         ]
         shown = known if one.exists else [""] * 3
         rows.append([one.cell.architecture, str(cell.summary.n_parameters), *shown])
@@ -272,7 +272,7 @@ def best_cell(comparison: Comparison, curves: pd.DataFrame) -> str:
 def rows_of(cell: CellResult, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a tidy table that are about the replicates of a cell."""
     own = (table["architecture"] == cell.architecture) & (table["learning_rate"] == cell.learning_rate)
-    return table[own & table["replicate"].isin(cell.trained.replicates)]
+    return table[own & table["replicate"].isin(cell.trained.numbers)]
 
 
 def timing(records: Sequence[Record], store: Store) -> list[Block]:

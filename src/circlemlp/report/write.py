@@ -17,13 +17,13 @@ from circlemlp.errors import UserError
 from circlemlp.report import headline, words
 from circlemlp.report.boundary import median_replicate
 from circlemlp.report.cell_results import numbered
+from circlemlp.report.choosing import RULE
 from circlemlp.report.commands import commands
 from circlemlp.report.comparison import Comparison, compare
 from circlemlp.report.document import Block, Bullets, Heading, Picture, as_markdown, as_page
 from circlemlp.report.figures import MOST_PANELS, draw_all
 from circlemlp.report.health import checks
 from circlemlp.report.pairs import matrix
-from circlemlp.report.selection import RULE
 from circlemlp.report.subdivision import draw_regions
 from circlemlp.report.tables import (
     best_cell,
@@ -131,7 +131,7 @@ def _draw_regions(folder: Path, comparison: Comparison) -> dict[str, Picture]:
         row = median_replicate(trained)
         seen = draw_regions(trained.records[0].ingredients["config"], trained.parameters[row], folder / REGIONS)
         if seen:
-            which = f"It is replicate {trained.replicates[row]} at learning rate {one.cell.learning_rate:g}."
+            which = f"It is replicate {trained.numbers[row]} at learning rate {one.cell.learning_rate:g}."
             return {"regions": Picture(REGIONS, seen, which)}
     return {}
 
@@ -171,13 +171,13 @@ def _learning_rates(comparison: Comparison, pictures: Mapping[str, Picture]) -> 
         yield "There is one learning rate, so there is no picture of the error against it."
     else:
         yield "No true error is known, so there is no picture of it against the learning rate."
-    tuned = numbered(comparison.cells[0].trained.replicates)
+    tuned = numbered(comparison.cells[0].trained.numbers)
     yield f"True error of every cell, of {tuned}, and the regime its learning rate is in. {words.rules(comparison)}"
     yield grid_table(comparison)
 
 
 def _architectures(comparison: Comparison) -> Iterator[Block]:
-    settings, judged = comparison.settings, numbered(comparison.judging.trained.replicates)
+    settings, judged = comparison.settings, numbered(comparison.judging.trained.numbers)
     yield (
         f"All numbers here are of {judged}. The true error is the area where the network answers wrongly, as a share "
         "of the square; it is computed from the parameters, in real arithmetic and not from samples, and flipped "
@@ -201,8 +201,8 @@ def _architectures(comparison: Comparison) -> Iterator[Block]:
 
 def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[Block]:
     yield checks(comparison)
-    yield Bullets([(sentence,) for sentence in words.findings(comparison)])
-    tuned = numbered(comparison.cells[0].trained.replicates)
+    yield Bullets(list(words.findings(comparison)))
+    tuned = numbered(comparison.cells[0].trained.numbers)
     if len(comparison.cells) > len(comparison.best) and any(one.lacks != "rate" for one in comparison.best):
         yield f"How sure the choice of each learning rate is, of {tuned}:"
         yield choice_table(comparison)
@@ -215,7 +215,7 @@ def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator
 
 
 def _every_cell(comparison: Comparison, records: Sequence[Record], how: Sequence[str]) -> Iterator[Block]:
-    yield f"All numbers here are of {numbered(comparison.cells[0].trained.replicates)}."
+    yield f"All numbers here are of {numbered(comparison.cells[0].trained.numbers)}."
     yield cells_table(comparison.cells, records, how)
 
 

@@ -38,7 +38,7 @@ class Trained:
         return np.unique(np.array(numbers), return_index=True)
 
     @property
-    def replicates(self) -> NDArray[np.int64]:
+    def numbers(self) -> NDArray[np.int64]:
         """The numbers of the replicates, rising, shape (replicates,)."""
         return self._kept[0]
 

@@ -159,10 +159,10 @@ class Indexed:
         config = self.record.config
         training, data, patience = config.training, config.data, config.early_stopping.patience
         name = f"{wording.architecture(config.model)}  lr {config.optimizer.learning_rate:g}"
-        if not self.by_hand:
-            return f"{name}  confirmed" if self.stage == CONFIRMATION else name
-        batch = "full batch" if training.batch_size is None else f"batches of {training.batch_size}"
         numbers = training.numbers
+        if not self.by_hand:
+            return f"{name}  confirmed, {numbers[0]} to {numbers[-1]}" if self.stage == CONFIRMATION else name
+        batch = "full batch" if training.batch_size is None else f"batches of {training.batch_size}"
         parts = [
             name,
             f"replicates {numbers[0]} to {numbers[-1]}" if training.first_replicate else f"x {training.replicates}",

@@ -3,8 +3,8 @@ import pytest
 
 from circlemlp.errors import UserError
 from circlemlp.report.cell_results import numbered
+from circlemlp.report.choosing import RULE, select
 from circlemlp.report.comparison import compare
-from circlemlp.report.selection import RULE, select
 from circlemlp.store import selection
 from made_up import GRID, SETTINGS, made_up, with_losses
 

@@ -5,7 +5,7 @@ import pytest
 
 from circlemlp.config import AdamWSection, SGDSection
 from circlemlp.core.activations import LeakyRelu
-from circlemlp.report import cost
+from circlemlp.report import operations
 from circlemlp.store.trained import join
 from made_up import made_up
 from plain import gradient
@@ -93,15 +93,15 @@ def test_the_rule_counts_what_a_plain_implementation_does():
     weights = [rng.normal(size=shape) for shape in ((3, 2), (2, 3), (1, 2))]
     biases = [rng.normal(size=size) for size in sizes[1:]]
     x, y = rng.random((n, 2)), np.array([0, 1, 1, 0])
-    W, B = [counted(w) for w in weights], [counted(b) for b in biases]  # noqa: N806
-    dW, dB = [counted(0 * w) for w in weights], [counted(0 * b) for b in biases]  # noqa: N806
+    own_weights, own_biases = [counted(w) for w in weights], [counted(b) for b in biases]
+    of_weights, of_biases = [counted(0 * w) for w in weights], [counted(0 * b) for b in biases]
     Counted.operations = 0
     for sample, label in zip(x, y, strict=True):
-        logit, inputs, scores = forward(W, B, counted(sample))
+        logit, inputs, scores = forward(own_weights, own_biases, counted(sample))
         error = Counted((1 / (1 + math.exp(-logit.value)) - label) / n)  # not counted
-        backward(W, inputs, scores, [error], dW, dB)
+        backward(own_weights, inputs, scores, [error], of_weights, of_biases)
     for sample in rng.random((n_validation, 2)):
-        forward(W, B, counted(sample))
+        forward(own_weights, own_biases, counted(sample))
     plain = gradient(
         np.concatenate([np.vstack([w.T, b]).ravel() for w, b in zip(weights, biases, strict=True)]),
         sizes,
@@ -111,12 +111,12 @@ def test_the_rule_counts_what_a_plain_implementation_does():
     )
     found = [
         np.array([[one.value for one in row] for row in [*zip(*rows, strict=True), bias]]).ravel()
-        for rows, bias in zip(dW, dB, strict=True)
+        for rows, bias in zip(of_weights, of_biases, strict=True)
     ]
     assert np.concatenate(found) == pytest.approx(plain)
     for parameter in plain:
         adam(Counted(0.5), Counted(0.0), Counted(0.0), Counted(parameter))
-    assert cost.per_epoch(config(hidden=(3, 2), n_train=n, n_validation=n_validation)) == Counted.operations
+    assert operations.per_epoch(config(hidden=(3, 2), n_train=n, n_validation=n_validation)) == Counted.operations
 
 
 def config(hidden=(3,), n_train=4, n_validation=5, **sections):
@@ -127,13 +127,13 @@ def config(hidden=(3,), n_train=4, n_validation=5, **sections):
 
 def test_an_epoch_of_2_3_1_by_hand():
     # Forward 2 (2 3 + 3 1) + 3 = 21; backward 18 + 4 biases + 2 (3 1) + 3 slopes = 31; 13 parameters.
-    assert cost.per_epoch(config()) == 4 * (21 + 31) + 13 * 10 + 5 * 21
+    assert operations.per_epoch(config()) == 4 * (21 + 31) + 13 * 10 + 5 * 21
 
 
 def test_every_batch_takes_a_step_the_last_and_smaller_one_too():
     one = config()
     batches = config(training=one.training.model_copy(update={"batch_size": 3}))
-    assert cost.per_epoch(batches) - cost.per_epoch(one) == 13 * 10
+    assert operations.per_epoch(batches) - operations.per_epoch(one) == 13 * 10
 
 
 def test_the_other_optimizers():
@@ -143,19 +143,19 @@ def test_the_other_optimizers():
     )
     sgd, nesterov = (SGDSection(name="sgd", momentum=0.9, nesterov=form, **rate) for form in (False, True))
     without = 4 * (21 + 31) + 5 * 21
-    steps = [cost.per_epoch(config(optimizer=optimizer)) - without for optimizer in (adamw, sgd, nesterov)]
+    steps = [operations.per_epoch(config(optimizer=optimizer)) - without for optimizer in (adamw, sgd, nesterov)]
     assert steps == [13 * 11, 13 * 4, 13 * 6]
 
 
 def test_a_training_has_the_epochs_that_it_really_ran():
     (cell,) = join([made_up((4,), 0.1, [0.1, 0.1, None])])
-    assert cost.of_training(cell) == 6 * cost.per_epoch(cell.config)
+    assert operations.of_training(cell) == 6 * operations.per_epoch(cell.config)
     cell.history.stopped_at[:2] = 3, 4
-    assert cost.of_training(cell) == 4 * cost.per_epoch(cell.config)
+    assert operations.of_training(cell) == 4 * operations.per_epoch(cell.config)
 
 
 def test_a_goal_that_is_never_reached_costs_infinitely_much():
     (cell,) = join([made_up((4,), 0.1, [0.1] * 3)])
-    assert cost.to_goal(cell) == math.inf
+    assert operations.to_goal(cell) == math.inf
     cell.history.validation_accuracy[:2, 2:] = 0.99
-    assert cost.to_goal(cell) == 2 * cost.per_epoch(cell.config)
+    assert operations.to_goal(cell) == 2 * operations.per_epoch(cell.config)

@@ -119,7 +119,7 @@ def select(records: Sequence[Record], settings: Report) -> Selection:
         If the cells cannot be compared, as in ``by_architecture``, or their replicates do not follow each other.
     """
     groups = by_architecture(records, settings)
-    numbers = groups[0][0].trained.replicates
+    numbers = groups[0][0].trained.numbers
     first, after = int(numbers[0]), int(numbers[-1]) + 1
     if after - first != len(numbers):
         raise UserError(f"these results have {numbered(numbers)}; a selection takes replicates without a gap")
