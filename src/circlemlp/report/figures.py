@@ -80,7 +80,7 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("loss", fontsize=9)
     judged = numbered(comparison.judging.trained.numbers)
-    note = ("The first 12 architectures. " if n < len(comparison.best) else "") + (
+    note = (f"The first {MOST_PANELS} architectures. " if n < len(comparison.best) else "") + (
         f"Each architecture at its best learning rate, {judged}"
         if comparison.judging.replicates == 1
         else f"Each architecture at its best learning rate: mean over {judged}, without those "

@@ -73,7 +73,7 @@ def _improving(judged: list[BestRate]) -> list[str]:
     return _row(
         "still improving",
         f"architectures whose median validation loss falls by more than {1 - regimes.IMPROVING:.0%} from one tenth of "
-        "the epochs to the last: more epochs would lower it",
+        "the epochs to the last, so that more epochs may lower it",
         f"{len(names)} of {len(judged)}",
         names,
     )
