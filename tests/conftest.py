@@ -15,7 +15,9 @@ from circlemlp import pinning
 
 pinning.pin(pinning.resolve("auto"))  # before anything imports NumPy
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what tests start inherits it, and under nohup it would be ignored
+# What tests start inherits that a signal is ignored, as under nohup or in a script's background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("circlemlp", deadline=None, derandomize=True)
 settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
