@@ -66,7 +66,7 @@ SHAPES: dict[str, Callable[..., Boundary]] = {
 class Dataset:
     """The points and labels for training and for validation: one draw for each replicate, or one that all share.
 
-    Which replicates these are is known to whoever drew them.
+    A data set does not say which replicates these are.
 
     Attributes
     ----------
@@ -158,8 +158,7 @@ def sample_dataset(data: Mapping[str, Any], draws: int = 1, first: int = 0) -> D
         ``seed``
             Non-negative. Points and flips come from separate streams, so noise never moves a point.
     draws : int
-        How many to draw where they are fresh. It decides no number of theirs. Where one is shared there is one,
-        whatever ``draws``.
+        The number of draws where they are fresh; none of them depends on it. Where one is shared, it is ignored.
     first : int
         The number of the replicate that has the first of the fresh draws, >= 0; the others follow.
 

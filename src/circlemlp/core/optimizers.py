@@ -76,7 +76,7 @@ class Optimizer(Protocol):
         gradient, parameters : ndarray
             Arrays of the same shape and type.
         factor : float
-            The schedule's factor on the learning rate.
+            It scales the optimizer's learning rate. A schedule gives it.
         """
 
 

@@ -4,11 +4,11 @@ The answer is 1 where the logit is above 0. With ReLU or leaky ReLU the logit is
 which no node's score changes its sign. The square is cut along lines on which one node's score is zero, until the
 answer on each part is known: either because bounds on the logit have one sign there, or because the logit is affine
 there, and a last cut along logit = 0 settles it. Far from the decision boundary the answer is known while most nodes
-are still open, so a few hundred cuts do where the network has thousands of polygons.
+are still open, so a few hundred cuts are enough where the network has thousands of polygons.
 
 With another activation the logit is bounded by an affine function and a distance from it, on boxes. A box that the
-decision boundary may cross is cut in four, until all that is within the distance of it covers at most ``TOLERANCE`` of
-the square; there, the affine function answers.
+decision boundary may cross is cut in four, until the points within that distance of it cover at most ``TOLERANCE`` of
+the square. The answer of the affine function is taken there.
 """
 
 import math
@@ -29,9 +29,10 @@ from circlemlp.core.parameters import Floats, Layout
 TOLERANCE = 1e-6
 """The share of the square in which the answer of a network that is not piecewise linear may stay uncertain."""
 DIVISIONS, MOST_BOXES, BOXES_AT_ONCE = 64, 400_000, 2048
-"""Boxes along a side at first; at most at a time; and in one product, for the sake of memory."""
+"""The number of boxes along a side of the square at the start, the most boxes at any time, and the most in one matrix
+product, which bounds the memory that it takes."""
 CONSERVED = 1e-12
-"""How well the areas of the parts have to add up, relative to the square."""
+"""The largest error of the sum of the parts' areas, relative to the square."""
 
 
 class Layer(NamedTuple):
@@ -50,7 +51,7 @@ class Decision:
     zeros, ones : list of ndarray
         Where it answers 0, and where it answers 1. Together they cover the square once.
     segments : list of ndarray of shape (2, 2)
-        Where the logit is 0, or what stands for it, is.
+        The decision boundary: where the logit, or the affine function that is taken for it, is 0.
     """
 
     zeros: list[Points]
@@ -167,7 +168,8 @@ class _Open(NamedTuple):
 
 
 Signs = list[NDArray[np.int8]]
-"""Of each hidden layer, shape (fan_out,): 1 or -1 where the sign of a node's score is known in a polygon, else 0."""
+"""One array of shape (fan_out,) for each hidden layer. It has 1 or -1 where the sign of a node's score is known in a
+polygon, and 0 elsewhere."""
 
 
 def _decide_by_cuts(boundary: Boundary, layers: list[Layer], slope: float) -> Decision | None:
