@@ -1,11 +1,8 @@
 import math
 
 import numpy as np
-import pytest
 
-from circlemlp.core.data import Boundary
 from circlemlp.report import regimes
-from circlemlp.report.rulers import best_line_error, constant_error
 from circlemlp.store.trained import join
 from made_up import made_up, with_losses
 
@@ -70,19 +67,3 @@ def test_the_cost_counts_who_never_gets_there_as_infinite():
     assert regimes.epochs_to_goal(slow) == math.inf
     slow.history.validation_accuracy[1, 5] = 1.0
     assert regimes.epochs_to_goal(slow) == 5
-
-
-def test_the_rulers_by_hand_and_by_sampling():
-    quarter = Boundary.of({"shape": "quarter_circle", "radius": 1.0})
-    assert constant_error(quarter) == pytest.approx(1 - math.pi / 4)
-    # By symmetry the best line is x + y = s; its error on a fine grid, for the best of many s.
-    ticks = (np.arange(1000) + 0.5) / 1000
-    x, y = np.meshgrid(ticks, ticks)
-    inside = x * x + y * y < 1
-    errors = [np.mean((x + y < s) != inside) for s in np.linspace(1.1, 1.4, 61)]
-    assert best_line_error(quarter) == pytest.approx(min(errors), abs=2e-5)
-    rings = Boundary.of({"shape": "rings", "inner_radius": 0.4, "outer_radius": 0.8})
-    assert best_line_error(rings) <= constant_error(rings) == pytest.approx(math.pi * (0.64 - 0.16) / 4)
-    disk = Boundary.of({"shape": "disk", "radius": 0.8})
-    assert constant_error(disk) == pytest.approx(1 - math.pi * 0.64 / 4)
-    assert best_line_error(disk) < constant_error(disk) - 0.1

@@ -15,6 +15,7 @@ from circlemlp.core.parameters import Layout
 from circlemlp.core.recipe import Recipe
 from circlemlp.core.training import train
 from circlemlp.core.true_error import decide, true_error, true_errors
+from circlemlp.report.rulers import best_chain_error
 
 QUARTER, DISK, RING = Boundary(0.0, 1.0, 0.0, 1.0), Boundary(-1.0, 1.0, 0.0, 0.8), Boundary(-1.0, 1.0, 0.4, 0.9)
 BOUNDARIES = (QUARTER, DISK, RING)
@@ -124,11 +125,9 @@ def test_the_parts_cover_the_square_once_and_the_segments_are_where_the_logit_is
 
 @pytest.mark.parametrize("hidden", [(1,), (3,), (6,), (8, 4)], ids=str)
 def test_no_boundary_of_k_segments_is_better_than_k_segments_can_be(hidden):
-    # A segment that spans the angle a of the unit circle leaves at least about a^3 / 32. Two sides of the square are
-    # tangents of the circle, and serve as segments too.
     layout, parameters = trained({"shape": "quarter_circle", "radius": 1.0}, hidden, "relu", epochs=1000)
     segments = len(decide(QUARTER, layout, parameters, "relu").segments)
-    assert true_error(QUARTER, layout, parameters, "relu") >= (math.pi / 2) ** 3 / 32 / (segments + 2) ** 2
+    assert true_error(QUARTER, layout, parameters, "relu") >= best_chain_error(segments)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])

@@ -10,7 +10,6 @@ from circlemlp.report.choosing import BestRate
 from circlemlp.report.colors import light, of_architecture
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
-from circlemlp.report.rulers import best_line_error
 
 
 def draw(comparison: Comparison) -> style.Drawing:
@@ -30,12 +29,12 @@ def draw(comparison: Comparison) -> style.Drawing:
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.set(ylim=(len(ranked) - 0.45, -0.6), xlabel="true error, as a share of the square")
+    rulers = ""
     if len(values):
-        axes.set(xscale="log", xlim=(values.min() / 1.25, values.max() * 1.25))
+        low, high = values.min() / 1.25, values.max() * 1.25
+        axes.set(xscale="log", xlim=(low, high))
         style.plain_logarithms(axes.xaxis)
-        line = best_line_error(true_boundary(comparison.cells[0].trained.config))
-        if axes.get_xlim()[0] < line < axes.get_xlim()[1]:
-            style.ruler(axes, line, "best straight line", vertical=True)
+        rulers = style.rulers([axes], true_boundary(comparison.cells[0].trained.config), low, high, vertical=True)
     note = "The true error is the area where a network answers wrongly. Each point is one replicate" + (
         "; the bar is the estimate with its 95% interval."
         if any(one.judged.error.exists for one in shown)
@@ -43,7 +42,7 @@ def draw(comparison: Comparison) -> style.Drawing:
     )
     if any(one.judged.diverged for one in shown):
         note += " Crosses are replicates that diverged; they count as the worst possible."
-    return style.Drawing(figure, finding(comparison), note, _data(ranked))
+    return style.Drawing(figure, finding(comparison), note + rulers, _data(ranked))
 
 
 def _draw_replicates(axes: Axes, place: int, one: BestRate) -> None:

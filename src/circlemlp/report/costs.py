@@ -5,6 +5,7 @@ import math
 from matplotlib.figure import Figure
 
 from circlemlp.report import operations, regimes, style, words
+from circlemlp.report.boundary import true_boundary
 from circlemlp.report.choosing import BestRate
 from circlemlp.report.colors import of_architecture
 from circlemlp.report.comparison import Comparison
@@ -42,13 +43,15 @@ def draw(comparison: Comparison) -> style.Drawing | None:
         style.plain_logarithms(axes.xaxis)
     ends = [one.judged.error.low if one.judged.error.exists else one.judged.error.estimate for one in known]
     ends += [one.judged.error.high if one.judged.error.exists else one.judged.error.estimate for one in known]
-    panels[0].set(ylabel="true error", ylim=(min(ends) / 1.2, max(ends) * 1.2))
+    low, high = min(ends) / 1.2, max(ends) * 1.2
+    panels[0].set(ylabel="true error", ylim=(low, high))
+    rulers = style.rulers(panels, true_boundary(known[0].judged.trained.config), low, high)
     style.plain_logarithms(panels[0].yaxis)
     panels[1].tick_params(axis="y", labelleft=False)
     note = "Each architecture at its best learning rate" + (
         "; the bar is the 95% interval." if any(one.judged.error.exists for one in known) else "."
     )
-    return style.Drawing(figure, finding(known), note)
+    return style.Drawing(figure, finding(known), note + rulers)
 
 
 def finding(known: list[BestRate]) -> str:

@@ -34,8 +34,6 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     height = 2.15 * rows if n > 1 else 3.2
     figure = Figure(figsize=(style.WIDTH, height + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    boundary = true_boundary(comparison.cells[0].trained.config)
-    constant, line = constant_error(boundary), best_line_error(boundary)
     groups = {name: list(cells) for name, cells in groupby(comparison.cells, key=lambda cell: cell.architecture)}
     medians = {name: _medians(cells) for name, cells in groups.items()}
     for axes, best in zip(panels, comparison.best, strict=False):
@@ -46,16 +44,17 @@ def draw(comparison: Comparison) -> style.Drawing | None:
         _draw_own(axes, groups[name], *medians[name])
         if comparison.confirmation and best.exists:
             _draw_estimate(axes, best)
-        style.ruler(axes, constant, f"constant answer {constant:.3g}")
-        style.ruler(axes, line, f"best straight line {line:.3g}")
         axes.set_title(name, color=of_architecture(name), pad=11)
     edges = _edges(rates)
-    low, high = min(errors.min(), line), max(errors.max(), constant)
+    boundary = true_boundary(comparison.cells[0].trained.config)
+    low, high = min(errors.min(), best_line_error(boundary)), max(errors.max(), constant_error(boundary))
+    low, high = low / 1.3, high * (high / low) ** 0.08
+    rulers = style.rulers(panels[:n], boundary, low, high)
     panels[0].set(
         xscale="log",
         yscale="log",
         xlim=(edges[0] / 1.4, edges[-1] * 1.4),
-        ylim=(low / 1.3, high * (high / low) ** 0.08),
+        ylim=(low, high),
     )
     style.plain_logarithms(panels[0].xaxis)
     style.plain_logarithms(panels[0].yaxis)
@@ -66,8 +65,7 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     note = (
         f"Each point is one replicate that chose (at most {MOST_REPLICATES} of a cell); the line is their median"
         + (", and the others' medians are in the back" if 1 < n <= MOST_BEHIND else "")
-        + ". Shades are regimes, as in the table below; where they end, the grid "
-        "ends."
+        + f". Shades are regimes, as in the table below; where they end, the grid ends.{rulers}"
     )
     if comparison.confirmation:
         note += " The diamond is the confirmed estimate, with its interval."

@@ -4,7 +4,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from circlemlp.core import geometry
 from circlemlp.core.data import Boundary
@@ -12,6 +12,16 @@ from circlemlp.core.geometry import Points
 
 ANGLES, OFFSETS = 24, 25
 """Of the straight lines from which the search for the best one starts."""
+SEGMENTS = 4, 16
+"""Of the boundaries that are rulers."""
+
+
+def rulers_by_name(boundary: Boundary) -> dict[str, float]:
+    """Return the rulers' true errors by what pictures call them, from the highest to the lowest."""
+    named = {"constant answer": constant_error(boundary), "best straight line": best_line_error(boundary)}
+    if boundary.inner_radius == boundary.low == 0 and boundary.outer_radius == boundary.high:
+        named |= {f"best {n} segments": best_chain_error(n) for n in SEGMENTS}
+    return named
 
 
 def constant_error(boundary: Boundary) -> float:
@@ -46,6 +56,23 @@ def best_line_error(boundary: Boundary) -> float:
     ]
     found = minimize(error, min(lines, key=error), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10})
     return min(float(found.fun), constant_error(boundary))
+
+
+def best_chain_error(segments: int) -> float:
+    """Return the lowest true error on the unit quarter circle of a boundary that consists of so many segments.
+
+    docs/true_error.md derives it. Every segment crosses the arc twice, at the angle ``half`` to either side of its
+    middle, and the first and the last end on the sides that touch the arc. With more and more segments it approaches
+    (pi / 2)³ / 32 = 0.121 over their number squared.
+    """
+
+    def covered(half: float) -> tuple[float, float]:
+        """Return half the angle that a segment covers, and the angle between an axis and the end of the boundary."""
+        return math.atan(2 * math.tan(half)), math.atan(math.sqrt(3) * math.sin(half))
+
+    half = brentq(lambda half: segments * covered(half)[0] + covered(half)[1] - math.pi / 4, 0, math.pi / 4)
+    own, end = covered(half)
+    return float(segments * (2 * half - own) + math.tan(end) - end)
 
 
 def _areas(boundary: Boundary, polygon: Points) -> tuple[float, float]:

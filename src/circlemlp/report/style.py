@@ -1,6 +1,7 @@
 """What all pictures share: how they look, and what comes with one."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from matplotlib.path import Path as Outline
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from circlemlp.core.data import Boundary
 from circlemlp.report import svg, words
 from circlemlp.report.colors import light
 from circlemlp.report.document import Table
+from circlemlp.report.rulers import rulers_by_name
 from circlemlp.store import disk
 
 STYLE: Any = {
@@ -99,8 +102,17 @@ def dots(axes: Axes, x: ArrayLike, y: ArrayLike, color: str, size: float) -> Non
         axes.add_patch(patch)
 
 
-def ruler(axes: Axes, error: float, text: str, *, vertical: bool = False) -> None:
-    """Draw what a true error is measured against."""
+def rulers(panels: Iterable[Axes], boundary: Boundary, low: float, high: float, *, vertical: bool = False) -> str:
+    """Draw the rulers between two true errors, and return a sentence about them; nothing if there are none."""
+    between = {name: error for name, error in rulers_by_name(boundary).items() if low < error < high}
+    for axes in panels:
+        for name, error in between.items():
+            _ruler(axes, error, name if vertical else f"{name} {error:.3g}", vertical=vertical)
+    text = " Dashed is the lowest true error that such an answer, or a boundary of so many segments, can have."
+    return text if between else ""
+
+
+def _ruler(axes: Axes, error: float, text: str, *, vertical: bool) -> None:
     line: Any = {"color": light("soft"), "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
     label: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": light("soft"), "zorder": 1.2}
     if vertical:
