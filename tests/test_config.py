@@ -89,6 +89,11 @@ def changed(key, value):
         ("tracking.database", "", "tracking.database=: must be null, or a text"),
         ("paths.results", "src", "paths.results=src: must be null, or a folder in results/"),
         ("paths.results", "results/../src", "must be null, or a folder in results/"),
+        (
+            "paths.results",
+            "results/x_confirmation",
+            "must not end in _confirmation, as what pipelines/confirm.py leaves",
+        ),
         ("paths.results", ".", "must be null, or a folder in results/"),
         ("paths.records", "", "paths.records=: must be a text"),
         ("model._target_", "os.system", "model._target_=os.system: there is no such key"),

@@ -9,7 +9,7 @@ from circlemlp.store.records import Store
 from conftest import TINY
 
 SWEEP = (*TINY, "model=mlp_64,mlp_64_32", "optimizer.learning_rate=0.01,0.1")
-TUNED, CONFIRMED = "paths.results=results/mine", "paths.confirmation=results/confirmed"
+TUNED, CONFIRMED = "paths.results=results/mine", "paths.confirmation=results/mine_confirmation"
 
 
 @pytest.fixture
@@ -44,10 +44,11 @@ def test_the_chosen_cells_are_trained_as_the_replicates_that_follow(selected):
     done = confirm(selected, *SWEEP, "confirmation.replicates=12")
     assert selected.states(done) == ["trained"] * 2 * len(cells)
     new = [Store(selected.folder / "runs").load(identity) for identity in selected.records() - before]
+    assert {one.volatile.experiment for one in new} == {"sweeps_by_hand_confirmation"}
     found = {(tuple(one.config.model.hidden_layer_sizes), one.config.optimizer.learning_rate) for one in new}
     assert found == cells
     assert {one.config.training.numbers for one in new} == {range(2, 12), range(12, 14)}
-    left = results.read(selected.folder / "results/confirmed")
+    left = results.read(selected.folder / "results/mine_confirmation")
     assert {one.identity for one in left} == {one.identity for one in new}
     # More of them are the next ranges: whole ones that are there are found.
     states = selected.states(confirm(selected, "-m", *SWEEP, "confirmation.replicates=15"))
@@ -60,7 +61,7 @@ def test_a_selection_that_was_edited_is_what_is_trained(selected):
 
     edit(selected, change)
     assert selected.states(confirm(selected, *SWEEP, "confirmation.replicates=1")) == ["trained"] * 2
-    left = results.read(selected.folder / "results/confirmed")
+    left = results.read(selected.folder / "results/mine_confirmation")
     assert {one.config.optimizer.learning_rate for one in left} == {0.01}
     assert {one.config.training.numbers for one in left} == {range(2, 3)}
 
@@ -101,9 +102,12 @@ def test_a_selection_of_another_sweep_is_one_line_and_trains_nothing(selected):
     for other in ("data.seed=1", "training.epochs=5", "optimizer.beta_1=0.8"):
         assert "was chosen under other settings" in confirm(selected, *SWEEP, other, code=2).stderr
     done = selected.run("python", "pipelines/confirm.py", *SWEEP, "paths.confirmation=results/mine", code=2)
-    assert done.stderr == "error: paths.confirmation=results/mine: holds results that chose; name another folder\n"
+    assert done.stderr == (
+        "error: paths.confirmation=results/mine: must end in _confirmation, which tells it from what chose, "
+        "such as results/mine_confirmation\n"
+    )
     assert selected.records() == before
-    assert not (selected.folder / "results/confirmed").exists()
+    assert not (selected.folder / "results/mine_confirmation").exists()
 
 
 def test_what_is_missing_is_one_line_that_names_the_remedy(tiny):

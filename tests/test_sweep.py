@@ -226,10 +226,10 @@ def test_every_shipped_experiment_runs_is_confirmed_and_reports(project, experim
     tuned = read(project.folder / f"results/{experiment}")
     assert {one.identity for one in tuned} == project.records()
     assert project.states(done) == ["trained"] * len(tuned)
-    judged = (*small, "paths.confirmation=results/judged", "paths.reports=reports/here")
+    judged = (*small, "paths.confirmation=results/judged_confirmation", "paths.reports=reports/here")
     project.run("python", "pipelines/select_rates.py", *judged)
     project.run("python", "pipelines/confirm.py", *judged, "hydra/launcher=basic")
-    new = read(project.folder / "results/judged")
+    new = read(project.folder / "results/judged_confirmation")
     assert {str(one.config.model) for one in new} == {str(one.config.model) for one in tuned}
     assert {number for one in new for number in one.config.training.numbers} == {2, 3, 4}
     project.run("python", "pipelines/report.py", *judged)

@@ -28,6 +28,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from circlemlp.config import Tracking
 from circlemlp.errors import UserError
 from circlemlp.report.cell_results import by_architecture
+from circlemlp.report.comparison import compare
 from circlemlp.store import disk
 from circlemlp.store.npz import unpack
 from circlemlp.store.records import Store, Volatile
@@ -36,7 +37,7 @@ from circlemlp.store.tables import as_csv, replicate_rows
 from circlemlp.tracking import rows
 from circlemlp.tracking.experiments import BY_HAND
 from circlemlp.tracking.index import Index
-from circlemlp.tracking.runs import IDENTITY, KIND, STAGE, Run, logarithmic
+from circlemlp.tracking.runs import KIND, RECORDS, STAGE, Run, logarithmic
 from conftest import SOURCE
 from made_up import GRID, SETTINGS, made_up
 
@@ -115,7 +116,7 @@ def test_a_cell_is_a_run_with_a_child_for_every_replicate(place):
     store, tracking = place
     assert up_to_date(tracking, store) == 5
     _, cells, replicates = runs_of(tracking)
-    assert {run.data.tags[IDENTITY] for run in cells} == set(store.identities())
+    assert {run.data.tags[RECORDS] for run in cells} == set(store.identities())
     assert sorted(run.info.run_name for run in cells) == [
         "2-4-1  lr 0.01",
         "2-4-1  lr 0.1",
@@ -129,7 +130,6 @@ def test_a_cell_is_a_run_with_a_child_for_every_replicate(place):
         assert cell.data.params["architecture"] == cell.info.run_name.split()[0]
         assert cell.data.params["optimizer.learning_rate"] == cell.info.run_name.split()[2]
         assert not any("hidden_layer_sizes" in key for key in cell.data.params)
-        assert len(cell.data.tags["circlemlp.data_digest"]) == 64
         assert cell.data.tags["mlflow.source.git.commit"] == "abc"
         assert cell.data.tags["circlemlp.dirty"] == "False"
     assert {run.info.status for run in cells + replicates} == {"FINISHED"}
@@ -140,7 +140,7 @@ def test_the_numbers_of_a_cell_are_those_of_the_report(place):
     up_to_date(tracking, store)
     _, cells, _ = runs_of(tracking)
     for run in cells:
-        ((result,),) = by_architecture([store.load(run.data.tags[IDENTITY])], SETTINGS)
+        ((result,),) = by_architecture([store.load(run.data.tags[RECORDS])], SETTINGS)
         expected = {
             "true_error": result.error.estimate,
             "validation_loss": result.loss.estimate,
@@ -201,7 +201,7 @@ def test_a_run_says_what_it_is(place):
     up_to_date(tracking, store)
     _, cells, replicates = runs_of(tracking)
     for run in cells:
-        record = store.load(run.data.tags[IDENTITY])
+        record = store.load(run.data.tags[RECORDS])
         command = run.data.tags["mlflow.source.name"]
         assert command.startswith("python pipelines/train.py ")
         assert f"optimizer.learning_rate={record.config.optimizer.learning_rate}" in command.split()
@@ -222,10 +222,12 @@ def test_the_files_of_a_run_are_those_of_its_record(place):
     up_to_date(tracking, store)
     _, cells, _ = runs_of(tracking)
     for run in cells:
-        folder, record = files_of(tracking, run), store.load(run.data.tags[IDENTITY])
+        folder, record = files_of(tracking, run), store.load(run.data.tags[RECORDS])
         names = ["boundary.png", "configuration.yaml", "parameters.npz", "replicates.csv"]
         assert sorted(file.name for file in folder.iterdir()) == names
-        assert yaml.safe_load((folder / "configuration.yaml").read_text()) == record.ingredients["config"]
+        config = copy.deepcopy(record.ingredients["config"])
+        del config["training"]["first_replicate"], config["training"]["replicates"]  # which are in the table
+        assert yaml.safe_load((folder / "configuration.yaml").read_text()) == config
         assert (folder / "replicates.csv").read_text() == as_csv(list(replicate_rows([record])))
         parameters = unpack((folder / "parameters.npz").read_bytes())["parameters"]
         np.testing.assert_array_equal(parameters, record.parameters)
@@ -238,8 +240,8 @@ def through_mlflow(store, experiment, run):
     made = store.create_run(experiment, "me", run.started_ms, tags, run.name).info.run_id
     metrics = [Metric(name, value, run.ended_ms, step) for name, value, step in run.metrics]
     store.log_batch(made, metrics, [Param(key, str(value)) for key, value in run.parameters.items()], [])
-    data = Dataset(run.data["name"], run.data["digest"], "local", json.dumps({"uri": run.data["source"]}))
-    store.log_inputs(made, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    data = [Dataset(one["name"], one["digest"], "local", json.dumps({"uri": one["source"]})) for one in run.data]
+    store.log_inputs(made, [DatasetInput(one, [InputTag("mlflow.data.context", "training")]) for one in data])
     store.update_run_info(made, RunStatus.FINISHED, run.ended_ms, None)
     return made
 
@@ -253,13 +255,13 @@ def test_rows_are_those_that_mlflow_writes(tmp_path):
         metrics=[("x", 1.5, 0), ("curves/y", 3.0, 0), ("curves/y", 2.0, 7)],
         started_ms=1000,
         ended_ms=3000,
-        data={"name": "points", "digest": "d" * 12, "source": "points.npz"},
+        data=[{"name": "points", "digest": "d" * 12, "source": "points.npz"}],
     )
     store = SqlAlchemyStore(f"sqlite:///{tmp_path}/mine.db", "mlflow-artifacts:/")
     experiment = store.create_experiment("one")
     theirs = through_mlflow(store, experiment, run)
     with store.ManagedSessionMaker(read_only=False) as session:
-        rows.insert(session, experiment, store.get_experiment(experiment).artifact_location, "me", run)
+        rows.put(session, experiment, store.get_experiment(experiment).artifact_location, "me", run)
     with closing(sqlite3.connect(tmp_path / "mine.db")) as connection:
         connection.row_factory = sqlite3.Row
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -307,13 +309,13 @@ def test_records_belong_to_the_experiments_that_trained_them_and_that_have_them(
     assert up_to_date(tracking, store, tuned, judged) == 5
     names = {name: {run.info.run_name for run in runs_of(tracking, name)[1]} for name in ("smoke", "mine", BY_HAND)}
     assert names == {
-        "smoke": {"2-4-1  lr 0.1", "2-6-3-1  lr 0.01", "2-4-1  lr 0.1  confirmed, 3 to 4"},
+        "smoke": {"2-4-1  lr 0.1", "2-6-3-1  lr 0.01", "2-4-1  lr 0.1  confirmed"},
         "mine": {"2-4-1  lr 0.01"},
         BY_HAND: {"2-6-3-1  lr 0.1, x 3, 6 epochs, full batch of 40"},
     }
     _, cells, _ = runs_of(tracking, "smoke")
     stages = {run.info.run_name: run.data.tags[STAGE] for run in cells}
-    assert stages.pop("2-4-1  lr 0.1  confirmed, 3 to 4") == "confirmation"
+    assert stages.pop("2-4-1  lr 0.1  confirmed") == "confirmation"
     assert set(stages.values()) == {"tuning"}
     # What the project's own store knows of an execution is not in the results.
     (own,) = (run for run in cells if run.data.tags.get("mlflow.source.git.commit") == "abc")
@@ -378,15 +380,140 @@ def test_saved_views_list_cells_by_true_error(place, tmp_path, monkeypatch):
             kind, name = column.replace("`", "").split(".", 1)
             assert all(name in getattr(run.data, kind) for run in runs)
     assert shown == {
-        "confirmed": ["2-4-1  lr 0.1  confirmed, 3 to 4"],
+        "confirmed": ["2-4-1  lr 0.1  confirmed"],
         "cells": [
             *("2-6-3-1  lr 0.03", "2-6-3-1  lr 0.01", "2-4-1  lr 0.1"),
-            *("2-4-1  lr 0.1  confirmed, 3 to 4", "2-4-1  lr 0.01", "2-6-3-1  lr 0.1"),
+            *("2-4-1  lr 0.1  confirmed", "2-4-1  lr 0.01", "2-6-3-1  lr 0.1"),
         ],
     }
     (judged,) = (one for name, one in Index(tracking, SETTINGS).addresses().items() if name == "smoke")
     assert judged.endswith("viewStateShareKey=confirmed")
     assert all(one.endswith("=cells") for name, one in Index(tracking, SETTINGS).addresses().items() if name != "smoke")
+
+
+# ------------------------------------------------------------------------------------------------- ranges and stages
+
+
+RANGES = [
+    made_up((4,), 0.1, [0.31, 0.32], first=3),
+    made_up((4,), 0.1, [0.33, None], first=5),
+    made_up((4,), 0.1, [0.30], first=7),
+]
+"""The confirmation of the first cell of the grid, in its ranges."""
+
+
+def noted(store, records, experiment):
+    for record in records:
+        store.save(replace(record, volatile=Volatile(experiment=experiment)))
+
+
+def said(tracking):
+    """Return all that an index says, but for identifiers that MLflow draws, and the times of records without one."""
+    with closing(sqlite3.connect(tracking.database)) as connection:
+        tables = {
+            "runs": "run_uuid, name, lifecycle_stage, artifact_uri",
+            "tags": "run_uuid, key, value",
+            "params": "run_uuid, key, value",
+            "metrics": "run_uuid, key, value, step",
+            "latest_metrics": "run_uuid, key, value, step",
+            "datasets": "name, digest, dataset_source",
+            "inputs": "source_type, destination_id",
+            "input_tags": "name, value",
+        }
+        rows = {
+            table: sorted(connection.execute(f"SELECT {columns} FROM {table}")) for table, columns in tables.items()
+        }
+    folder = Path(tracking.artifacts)
+    return rows, {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["at once", "one after another"])
+def test_the_ranges_of_a_confirmation_are_one_run_that_says_what_the_report_says(
+    together, place, tmp_path, monkeypatch
+):
+    store, tracking = place
+    shutil.rmtree(store.folder)
+    index = Index(tracking, SETTINGS)
+    for ranges in [RANGES] if together else [RANGES[1:2], RANGES[:1], RANGES[2:]]:
+        noted(store, ranges, "smoke_confirmation")
+        assert index.bring_up_to_date(store) == 1
+    (judged,) = compare(GRID, SETTINGS, RANGES).confirmation
+    _, (cell,), replicates = runs_of(tracking, "smoke")
+    assert {key: value for key, value in cell.data.metrics.items() if "/" not in key} == {
+        "true_error": judged.error.estimate,
+        "validation_loss": judged.loss.estimate,
+        "validation_accuracy": judged.accuracy.estimate,
+        "bad_runs": judged.bad_runs,
+        "diverged": 1,
+    }
+    assert cell.info.run_name == "2-4-1  lr 0.1  confirmed"
+    assert cell.data.tags[STAGE] == "confirmation"
+    note = cell.data.tags["mlflow.note.content"]
+    low, high = judged.error.low, judged.error.high
+    assert f"**{judged.error.estimate:.3g}** [{low:.3g}, {high:.3g}], from replicates 3 to 7: " in note
+    assert [run.info.run_name for run in replicates] == ["r03", "r04", "r05", "r06", "r07"]
+    assert len(cell.inputs.dataset_inputs) == 3  # each range has its own points
+    table = (files_of(tracking, cell) / "replicates.csv").read_text()
+    assert table == as_csv(list(replicate_rows(RANGES)))
+    # A folder that has the same changes nothing.
+    assert up_to_date(tracking, store, exported(tmp_path, monkeypatch, *RANGES, name="smoke_confirmation")) == 0
+
+
+def test_a_further_range_leaves_what_a_new_index_would_say(place, empty, tmp_path):
+    store, tracking = place
+    at_once = tracking.model_copy(update={"database": f"{tmp_path}/2.db", "artifacts": f"{tmp_path}/2"})
+    shutil.copy(empty, at_once.database)
+    index = Index(tracking, SETTINGS)
+    for one in RANGES:
+        noted(store, [one], "smoke_confirmation")
+        index.bring_up_to_date(store)
+    up_to_date(at_once, store)
+    assert said(tracking) == said(at_once)
+
+
+def test_more_replicates_of_a_sweep_are_no_confirmation(place):
+    store, tracking = place
+    noted(store, RANGES, "mine")
+    assert up_to_date(tracking, store) == 5
+    (cell,) = (run for run in runs_of(tracking)[1] if run.data.params["replicates"] == "8")
+    assert (cell.info.run_name, cell.data.tags[STAGE]) == ("2-4-1  lr 0.1", "tuning")
+
+
+def test_a_cell_in_a_folder_of_results_has_the_replicates_that_it_has_there(place, tmp_path, monkeypatch):
+    store, tracking = place
+    noted(store, RANGES, "smoke_confirmation")
+    up_to_date(tracking, store)
+    for ranges in (RANGES[:2], RANGES[1:], RANGES[:1]):
+        folder = exported(tmp_path, monkeypatch, *ranges, name="smoke_confirmation")
+        index = Index(tracking, SETTINGS)
+        assert index.bring_up_to_date(store, [folder]) == 1
+        assert index.bring_up_to_date(store, [folder]) == 0
+        _, (cell,), replicates = runs_of(tracking, "smoke")
+        numbers = [number for one in ranges for number in one.config.training.numbers]
+        assert [run.info.run_name for run in replicates] == [f"r{number:02}" for number in numbers]
+        assert cell.data.params["replicates"] == str(len(numbers))
+
+
+def test_a_further_range_leaves_what_people_did_to_a_run(place):
+    store, tracking = place
+    shutil.rmtree(store.folder)
+    noted(store, RANGES[:1], "smoke_confirmation")
+    up_to_date(tracking, store)
+    client, (cell,), (first, second) = runs_of(tracking, "smoke")
+    client.update_run(cell.info.run_id, name="the best one")
+    client.set_tag(cell.info.run_id, "seen", "yes")
+    client.delete_run(first.info.run_id)
+    noted(store, RANGES[1:2], "smoke_confirmation")
+    assert up_to_date(tracking, store) == 1
+    _, (cell,), replicates = runs_of(tracking, "smoke")
+    assert (cell.info.run_name, cell.data.tags["seen"]) == ("the best one", "yes")
+    assert [run.info.run_name for run in replicates] == [second.info.run_name, "r05", "r06"]
+    client.delete_run(cell.info.run_id)
+    noted(store, RANGES[2:], "smoke_confirmation")
+    assert up_to_date(tracking, store) == 1
+    assert client.get_run(cell.info.run_id).info.lifecycle_stage == "deleted"
+    assert client.get_run(cell.info.run_id).data.params["replicates"] == "5"
+    assert len(runs_of(tracking, "smoke")[2]) == 3
 
 
 # -------------------------------------------------------------------------------------- what people do to an index

@@ -33,6 +33,20 @@ def _is_a_name(text: str) -> str:
     return text
 
 
+def _is_of_a_sweep(text: str) -> str:
+    if text.endswith(CONFIRMED):
+        raise ValueError(f"must not end in {CONFIRMED}, as what pipelines/confirm.py leaves does")
+    return text
+
+
+def _is_of_a_confirmation(text: str) -> str:
+    if not text.endswith(CONFIRMED):
+        raise ValueError(f"must end in {CONFIRMED}, which tells it from what chose, such as {text}{CONFIRMED}")
+    return text
+
+
+CONFIRMED = "_confirmation"
+"""How the names of folders of results end whose replicates judge, and of no others."""
 LONGEST_NAME = 100
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_is_a_path)]
@@ -213,8 +227,8 @@ class Paths(Section):
     """
 
     records: PathText
-    results: ResultsFolder | None
-    confirmation: ResultsFolder | None
+    results: Annotated[ResultsFolder, AfterValidator(_is_of_a_sweep)] | None
+    confirmation: Annotated[ResultsFolder, AfterValidator(_is_of_a_confirmation)] | None
     reports: PathText | None
 
     @property

@@ -59,7 +59,7 @@ def median_replicate(cell: Record | Trained) -> int:
     return int(order[min((len(order) - 1) // 2, known - 1)])
 
 
-def draw_boundary(axes: Axes, cell: Record | Trained, row: int) -> Any:
+def draw_boundary(axes: Axes, cell: Trained, row: int) -> Any:
     """Draw filled probability contours, the 0.5 contour and the true circle; return the filled contours."""
     boundary = true_boundary(cell.config)
     ticks = np.linspace(boundary.low, boundary.high, GRID_POINTS)
@@ -83,25 +83,25 @@ def draw_boundary(axes: Axes, cell: Record | Trained, row: int) -> Any:
     return filled
 
 
-def draw_record(record: Record, path: Path) -> None:
-    """Write a PNG of the boundary of a record's median replicate."""
+def draw_cell(cell: Trained, path: Path) -> None:
+    """Write a PNG of the boundary of a cell's median replicate."""
     with mpl.style.context("default"):  # nothing of the user's own settings
-        _draw_record(record, path)
+        _draw_cell(cell, path)
 
 
-def _draw_record(record: Record, path: Path) -> None:
+def _draw_cell(cell: Trained, path: Path) -> None:
     figure = Figure(figsize=(5.2, 5.2))  # everything has its place in it: to find one takes half of the time
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.11, 0.17, 0.72, 0.72))
-    row = median_replicate(record)
-    filled = draw_boundary(axes, record, row)
+    row = median_replicate(cell)
+    filled = draw_boundary(axes, cell, row)
     if filled is not None:
         figure.colorbar(filled, cax=figure.add_axes((0.86, 0.17, 0.03, 0.72)), label="p(y = 1 | x)")
-    error = record.true_error[row]
-    config = record.config
+    error = cell.true_error[row]
+    config = cell.config
     name = f"{architecture(config.model)} at {config.optimizer.learning_rate:g}"
     figure.suptitle(
-        f"{name}, replicate {config.training.numbers[row]}:\n"
+        f"{name}, replicate {cell.numbers[row]}:\n"
         "the median by true error" + (f", {error:.3g}" if np.isfinite(error) else ""),
         fontsize=10,
         y=0.97,

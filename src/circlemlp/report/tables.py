@@ -133,7 +133,7 @@ def _reproduced(record: Record, command: str) -> list[str]:
     """Return what trains a record again, and how MLflow finds it."""
     return [
         f"Record {record.identity[:12]}, of {numbered(np.array(record.config.training.numbers))}; in MLflow, it is "
-        f"found by tags.`circlemlp.identity` = '{record.identity}'",
+        f"found by tags.`circlemlp.records` LIKE '%{record.identity}%'",
         Markup('<code class="command">{}</code>').format(command),
     ]
 

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from circlemlp.errors import ConfigError, UserError
+from circlemlp.config import CONFIRMED
+from circlemlp.errors import ConfigError
 from circlemlp.run.compose import CommandLine, Job, checked, compose_jobs, explain
 from circlemlp.run.door import prepare
 from circlemlp.run.train_door import shared, train
 from circlemlp.store import selection
-from circlemlp.store.results import read
 from circlemlp.store.selection import Selection, common_settings
-from circlemlp.wording import architecture
+from circlemlp.wording import architecture, in_hydra
 
 RANGE = 10
 """Replicates of a record, at most."""
@@ -42,13 +42,13 @@ def confirm_door(arguments: Sequence[str]) -> int:
         return 0
     config = shared(command)
     if config.paths.confirmation is None:
-        raise ConfigError("paths.confirmation=null: name a folder for the results, such as results/judges")
+        raise ConfigError("paths.confirmation=null: name a folder for the results, such as results/mine_confirmation")
     path = Path(config.paths.reports or "reports") / selection.FILE
     chosen = selection.read(path)
     _check(command, chosen, path)
-    _check_folder(Path(config.paths.confirmation), chosen)
     ranges = _ranges(chosen.tuned.numbers.stop, config.confirmation.replicates)
-    jobs = [_as(one, job, command) for job in command.jobs if chosen.wants(job.config) for one in ranges]
+    experiment = config.tracking.experiment.removesuffix(CONFIRMED) + CONFIRMED
+    jobs = [_as(one, experiment, job, command) for job in command.jobs if chosen.wants(job.config) for one in ranges]
     return train(dataclasses.replace(command, jobs=jobs), config, prepare(config), config.paths.confirmation)
 
 
@@ -72,16 +72,6 @@ def _check(command: CommandLine, chosen: Selection, path: Path) -> None:
         raise ConfigError(f"{path}: was chosen under other settings than this sweep's; {AGAIN}")
 
 
-def _check_folder(folder: Path, chosen: Selection) -> None:
-    """Refuse to replace the results that chose."""
-    try:
-        there = read(folder)
-    except UserError:  # there are none, or damaged ones, which are replaced
-        return
-    if any(set(record.config.training.numbers) & set(chosen.tuned.numbers) for record in there):
-        raise ConfigError(f"paths.confirmation={folder}: holds results that chose; name another folder")
-
-
 def _ranges(first: int, replicates: int) -> list[range]:
     """Return the replicates that judge, in ranges of which each becomes a record.
 
@@ -90,9 +80,13 @@ def _ranges(first: int, replicates: int) -> list[range]:
     return [range(start, min(start + RANGE, first + replicates)) for start in range(first, first + replicates, RANGE)]
 
 
-def _as(replicates: range, job: Job, command: CommandLine) -> Job:
-    """Return a job with other replicates."""
-    values = {"training.first_replicate": replicates.start, "training.replicates": len(replicates)}
+def _as(replicates: range, experiment: str, job: Job, command: CommandLine) -> Job:
+    """Return a job with other replicates, whose record notes what it was trained for."""
+    values = {
+        "training.first_replicate": replicates.start,
+        "training.replicates": len(replicates),
+        "tracking.experiment": in_hydra(experiment),
+    }
     kept = [override for override in job.overrides if override.partition("=")[0].lstrip("+") not in values]
     overrides = (*kept, *(f"{key}={value}" for key, value in values.items()))
     return dataclasses.replace(job, overrides=overrides, config=checked(command.composer.compose(overrides)))

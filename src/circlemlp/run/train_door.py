@@ -83,15 +83,16 @@ def train(command: CommandLine, config: Config, environment: dict[str, Any], res
     outcomes = _found(store, jobs)
     missing = {identity: job for identity, job in jobs.items() if identity not in outcomes}
     interrupted, failures = False, dict[str, str]()
-    if missing:
-        with _indexing(config), interruptible() as asked, watching(store, [cells[one] for one in missing]):
-            _train(store, Launcher(command), missing, failures, asked)
-        interrupted = asked.is_set()
-        outcomes |= _settled(store, missing, failures)
-    in_order = [outcomes.get(identity) or Outcome(job, identity, "not trained") for identity, job in jobs.items()]
-    done = all(outcome.has_record for outcome in in_order)
-    if done and results:
-        export(Path(results), [store.load(identity) for identity in jobs])
+    with _indexing(config) if missing else contextlib.nullcontext():
+        if missing:
+            with interruptible() as asked, watching(store, [cells[one] for one in missing]):
+                _train(store, Launcher(command), missing, failures, asked)
+            interrupted = asked.is_set()
+            outcomes |= _settled(store, missing, failures)
+        in_order = [outcomes.get(identity) or Outcome(job, identity, "not trained") for identity, job in jobs.items()]
+        done = all(outcome.has_record for outcome in in_order)
+        if done and results:
+            export(Path(results), [store.load(identity) for identity in jobs])
     show(in_order, interrupted=interrupted)
     return INTERRUPTED if interrupted else 0 if done else 1
 

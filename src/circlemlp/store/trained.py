@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from circlemlp.config import CellConfig
 from circlemlp.core.training import History
-from circlemlp.store.identity import canonical
+from circlemlp.store.identity import canonical, sha256
 from circlemlp.store.records import Record, Summary
 
 
@@ -30,6 +30,16 @@ class Trained:
     def config(self) -> CellConfig:
         """The configuration of the cell, with the range of the first record."""
         return self.records[0].config
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decided it, as in ``CellConfig.deciding``, but for the range of replicates."""
+        return _settings(self.records[0])
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other cells, whichever of its replicates it has."""
+        return sha256(_cell(self.records[0]))
 
     @cached_property
     def _kept(self) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
@@ -82,7 +92,10 @@ def _first(record: Record) -> int:
 
 def _cell(record: Record) -> str:
     """Return what decided a record's result but the range: with it, the configuration says which points were drawn."""
-    ingredients = record.ingredients
-    config = ingredients["config"]
+    return canonical([_settings(record), record.ingredients["code"], record.ingredients["numerics"]])
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    config: dict[str, Any] = record.ingredients["config"]
     training = {key: value for key, value in config["training"].items() if key not in ("first_replicate", "replicates")}
-    return canonical([config | {"training": training}, ingredients["code"], ingredients["numerics"]])
+    return config | {"training": training}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import yaml
 
-from circlemlp.report.boundary import draw_record
+from circlemlp.report.boundary import draw_cell
 from circlemlp.store import disk
 from circlemlp.store.npz import pack
-from circlemlp.store.records import Record
 from circlemlp.store.tables import as_csv, replicate_rows
+from circlemlp.store.trained import Trained
 
 CONFIGURATION, REPLICATES, PARAMETERS, PICTURE = (
     "configuration.yaml",
@@ -19,17 +19,18 @@ CONFIGURATION, REPLICATES, PARAMETERS, PICTURE = (
 )
 
 
-def write(folder: Path, record: Record, *, picture: bool) -> None:
-    """Write a record's files into a folder of their own, in place of what an interrupted writer left there."""
+def write(folder: Path, cell: Trained, *, picture: bool) -> None:
+    """Write a cell's files into a folder of their own, in place of what an interrupted writer left there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     disk.clear_abandoned(folder.parent)
     with disk.aside(folder.parent) as aside:
         made = aside / folder.name
         made.mkdir()
-        (made / CONFIGURATION).write_text(yaml.safe_dump(record.config.deciding(), sort_keys=False))
-        (made / REPLICATES).write_text(as_csv(list(replicate_rows([record]))))
-        (made / PARAMETERS).write_bytes(pack({"parameters": record.parameters}))
+        (made / CONFIGURATION).write_text(yaml.safe_dump(cell.settings, sort_keys=False))
+        rows = {row["replicate"]: row for row in replicate_rows(reversed(cell.records))}
+        (made / REPLICATES).write_text(as_csv([rows[number] for number in cell.numbers.tolist()]))
+        (made / PARAMETERS).write_bytes(pack({"parameters": cell.parameters}))
         if picture:
-            draw_record(record, made / PICTURE)
+            draw_cell(cell, made / PICTURE)
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)

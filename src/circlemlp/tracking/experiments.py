@@ -2,8 +2,9 @@
 
 import base64
 import json
+import shlex
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,8 @@ from circlemlp.config import Data
 from circlemlp.errors import UserError
 from circlemlp.project import CONF
 from circlemlp.report.commands import commands
-from circlemlp.store.records import Record
-from circlemlp.tracking.runs import CONFIRMATION, KIND, STAGE
+from circlemlp.store.trained import Trained
+from circlemlp.tracking.runs import KIND, STAGE
 
 BY_HAND = "sweeps_by_hand"
 """Holds the records that no experiment has."""
@@ -27,11 +28,6 @@ COLUMNS = (
     f"tags.`{STAGE}`",
     *(f"metrics.`{key}`" for key in ("true_error", "validation_loss", "validation_accuracy", "bad_runs")),
 )
-
-
-def experiment_of(folder: Path) -> str:
-    """Return the experiment that a folder of results is of; ``dvc.yaml`` says how those of its two stages are named."""
-    return folder.name.removesuffix(f"_{CONFIRMATION}")
 
 
 @dataclass(frozen=True)
@@ -89,13 +85,20 @@ class Experiment:
         """Return where points are: in the experiment's file, or in the one that the data set has in ``conf/``."""
         return self.data_file or _own_file(data.shape)
 
-    def commands_of(self, records: Sequence[Record]) -> list[str]:
-        """Return what trains each record's cell again; nothing where ``conf/`` has become another."""
-        data = records[0].config.data
+    def commands_of(self, cell: Trained) -> list[str]:
+        """Return what trains the records of a cell again; nothing where ``conf/`` has become another."""
+        data = cell.config.data
         try:
-            return commands(records, data.model_copy(update={"file": self.file_of(data)}))
+            each = commands(cell.records, data.model_copy(update={"file": self.file_of(data)}))
         except UserError:
-            return [""] if len(records) == 1 else [command for one in records for command in self.commands_of([one])]
+            return []
+        ranges = [record.config.training for record in cell.records]
+        if len(ranges) == 1 or len({one.replicates for one in ranges}) > 1:
+            return each
+        first = "training.first_replicate="
+        program, script, *settings = (word for word in shlex.split(each[0]) if not word.startswith(first))
+        numbers = ",".join(str(one.first_replicate) for one in ranges)
+        return [shlex.join([program, script, "-m", *settings, first + numbers])]
 
     def description(self, experiment_id: str) -> str:
         """Return what is above the runs, in Markdown."""
@@ -123,7 +126,7 @@ def _own_file(shape: str) -> str:
 
 
 VIEWS: Mapping[str, tuple[str, str]] = {
-    CONFIRMED: ("confirmed cells", f"tags.`{STAGE}` = '{CONFIRMATION}' and tags.`{KIND}` = 'cell'"),
+    CONFIRMED: ("confirmed cells", f"tags.`{STAGE}` = 'confirmation' and tags.`{KIND}` = 'cell'"),
     CELLS: ("all cells", f"tags.`{KIND}` = 'cell'"),
 }
 """By their keys: what they are called, and which runs they show."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from circlemlp.config import Indexing
 from circlemlp.store.records import Store
+from circlemlp.store.results import exported_folders
 from circlemlp.tracking.index import WRITING, Index
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -28,7 +29,7 @@ def follow(records: Path, settings: Indexing) -> None:
         ended = done.wait(SECONDS_BETWEEN_LOOKS)
         present = set(store.identities())
         if ended or present - seen:  # at the end always, for damaged ones that were trained again
-            index.bring_up_to_date(store)
+            index.bring_up_to_date(store, exported_folders())
             seen = present
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,16 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from circlemlp.config import Report, Tracking
 from circlemlp.errors import UserError, first_line
-from circlemlp.report.cell_results import by_architecture
+from circlemlp.report.cell_results import CellResult, by_architecture
 from circlemlp.store import disk
 from circlemlp.store.records import DamagedRecord, Record, Store
+from circlemlp.store.stages import Stage, run_id, stage_of
+from circlemlp.store.trained import join
 from circlemlp.tracking import artifacts, rows
-from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, experiment_of, view_tags
-from circlemlp.tracking.runs import CONFIRMATION, Indexed, run_id
+from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, view_tags
+from circlemlp.tracking.runs import Indexed
 
-NAME, PLACE = "circlemlp.experiment", "circlemlp.artifacts"
+NAME, PLACE = "circlemlp.index", "circlemlp.artifacts"
 """Tags of our experiments: the names they were made with, which a person may change; where their artifacts are."""
 
 ARTIFACTS = "mlflow-artifacts:/"
@@ -48,6 +50,9 @@ REMEDIES = {
     sqlite3.SQLITE_BUSY: "end the program that keeps it locked, and run `make ui`",
 }
 """What helps against an error of SQLite; against any other, a new database does."""
+
+There = dict[str, set[str]]
+"""The identities of the records in each run of a cell."""
 
 AT_ONCE = 20
 """How many records are in memory."""
@@ -82,7 +87,7 @@ class Index:
         self._tracking, self._report = tracking, report
         self._database, self._artifacts = Path(tracking.database), Path(tracking.artifacts)
         self._named: set[str] = set()
-        self._replicates: dict[str, int] = {}
+        self._run_of: dict[str, str] = {}
         self.artifacts = self._artifacts.absolute().as_uri()
         self.uri = _uri(self._database)
         _check_place(self._database, self._database.parent, "database")
@@ -131,35 +136,50 @@ class Index:
                 raise UserError(f"{self._database}: the index cannot be written ({_in_one_line(error)}") from None
 
     def bring_up_to_date(self, records: Store, results: Sequence[Path] = ()) -> int:
-        """Index the records that are not indexed yet, and return how many runs of cells were added.
+        """Index what is not indexed yet, and return how many cells are new or have other replicates.
 
-        Those that a person deleted in MLflow's pages are left as they are, until ``restore``. Records that cannot be
-        read are named and left out.
+        Those that a person deleted in MLflow's pages stay deleted, until ``restore``. Records that cannot be read are
+        named and left out.
 
         Parameters
         ----------
         records : Store
-            Each record in it belongs to the experiment that it was trained for.
+            Each record in it belongs to the stage of the experiment that it was trained for.
         results : sequence of Path
-            Folders of results; those of an experiment belong to it.
+            Folders of results. Their names say which stage of an experiment they are of, and a cell that is in one has
+            the replicates that it has there, and no others, as in the report.
         """
         with self._alone():
-            left_out: list[Exception] = []
-            added = 0
-            self._replicates.clear()
-            for folder in results:
-                experiment, store = experiment_of(folder), Store(folder / "records")
-                with self._session() as session:
-                    there = rows.cells(session)
-                missing = [one for one in store.identities() if run_id(experiment, one) not in there]
-                added += self._add_all([records, store], missing, left_out, experiment)
             with self._session() as session:
-                indexed = set(rows.cells(session).values())
-            added += self._add_all([records], [one for one in records.identities() if one not in indexed], left_out)
+                there = rows.cells(session)
+            left_out: list[Exception] = []
+            written, decided = set[str](), set[str]()
+            for folder in results:
+                written |= self._add_results(records, folder, there, decided, left_out)
+            indexed = set().union(*there.values())
+            new = [one for one in records.identities() if one not in indexed]
+            new = [one for one in new if self._run_of.get(one) not in decided]
+            for of, group in self._read([records], new, left_out):
+                written |= self._add(of, group, [records], there, left_out, but=decided)
             self._name(left_out)
-            if added:
+            if written:
                 self._analyze()
-            return added
+            return len(written)
+
+    def _add_results(
+        self, records: Store, folder: Path, there: There, decided: set[str], left_out: list[Exception]
+    ) -> set[str]:
+        """Make the runs of a folder's cells those of the records that it has, and add them to those decided upon."""
+        store = Store(folder / "records")
+        own = set(store.identities())
+        known = {run: there[run] & own for run in self._runs(folder.name) if there[run] & own}
+        again = set().union(*(both for run, both in known.items() if there[run] != both))
+        new = own.difference(*known.values())
+        written = set()
+        for of, group in self._read([records, store], sorted(new | again), left_out, folder.name):
+            written |= self._add(of, group, [records, store], there, left_out, own=own)
+        decided |= known.keys() | written
+        return written
 
     def _analyze(self) -> None:
         """Let SQLite look at some rows of each index: MLflow's page of 10,000 cells is then sorted at once."""
@@ -182,7 +202,7 @@ class Index:
         for name, experiment in self._experiments().items():
             if experiment.lifecycle_stage == "active":
                 with self._session() as session:
-                    judged = rows.confirmed(session, experiment.experiment_id)
+                    judged = rows.at_stage(session, experiment.experiment_id, "confirmation", deleted=False)
                 found[name] = address(experiment.experiment_id, CONFIRMED if judged else CELLS)
         return found
 
@@ -233,77 +253,107 @@ class Index:
         self._store.set_experiment_tag(made, ExperimentTag("mlflow.note.content", about.description(made)))
         return self._store.get_experiment(made)
 
-    def _add_all(
-        self,
-        stores: Sequence[Store],
-        identities: Sequence[str],
-        left_out: list[Exception],
-        experiment: str | None = None,
-    ) -> int:
-        """Add records, each from the first store that has a good one: that of the project knows when it was trained.
+    def _runs(self, of: str) -> set[str]:
+        """Return the runs of the cells in a stage of an experiment, also those of deleted ones."""
+        name, stage = stage_of(of)
+        experiment = self._experiments().get(name)
+        if experiment is None:
+            return set()
+        with self._session() as session:
+            return rows.at_stage(session, experiment.experiment_id, stage, deleted=True)
 
-        An experiment of None is the one that each was trained for.
-        """
-        added = 0
+    def _read(
+        self, stores: Sequence[Store], identities: Sequence[str], left_out: list[Exception], of: str | None = None
+    ) -> Iterator[tuple[str, list[Record]]]:
+        """Yield records, some at a time, and what they are of: if that is not given, what each was trained for."""
         for start in range(0, len(identities), AT_ONCE):
             groups: dict[str, list[Record]] = {}
-            for identity in identities[start : start + AT_ONCE]:
-                try:
-                    record = _load(stores, identity)
-                except (DamagedRecord, UserError) as error:
-                    left_out.append(error)
-                    continue
-                if record is not None:
-                    groups.setdefault(experiment or record.volatile.experiment or BY_HAND, []).append(record)
-            for name, records in groups.items():
-                try:
-                    self._add(name, records)
-                    added += len(records)
-                except DeletedExperiment as error:
-                    left_out.append(error)
-        return added
+            for record in _load(stores, identities[start : start + AT_ONCE], left_out):
+                groups.setdefault(of or record.volatile.experiment or BY_HAND, []).append(record)
+            yield from groups.items()
 
-    def _add(self, name: str, records: Sequence[Record]) -> None:
-        about = Experiment.of(name)
-        experiment = self._experiment(about)
-        for record, command in zip(records, about.commands_of(records), strict=True):
-            ((result,),) = by_architecture([record], self._report)
-            indexed = Indexed(
-                record,
-                result,
-                experiment=name,
-                by_hand=name == BY_HAND,
-                command=command,
-                data_file=about.file_of(record.config.data),
-                bad_run_error=self._report.bad_run_error,
-                points=self._tracking.curve_points,
-                now_ms=round(time.time() * 1000),
-            )
+    def _add(
+        self,
+        of: str,
+        records: Sequence[Record],
+        stores: Sequence[Store],
+        there: There,
+        left_out: list[Exception],
+        *,
+        own: set[str] | None = None,
+        but: Collection[str] = (),
+    ) -> set[str]:
+        """Put records into the runs of their cells, and return these runs.
+
+        Parameters
+        ----------
+        of : str
+            The stage of an experiment.
+        records : sequence of Record
+        stores : sequence of Store
+            Where other records of the same runs are.
+        there : dict
+            What each run has; it is changed.
+        left_out : list of Exception
+        own : set of str, optional
+            The only records that the runs may have.
+        but : collection of str
+            Runs to be left as they are.
+        """
+        name, stage = stage_of(of)
+        written = set()
+        try:
+            experiment = self._experiment(Experiment.of(name))
+        except DeletedExperiment as error:
+            left_out.append(error)
+            return set()
+        for cell in join(records):
+            run = run_id(name, stage, cell)
+            self._run_of.update((record.identity, run) for record in cell.records)
+            has, new = there.get(run, set()), {record.identity for record in cell.records}
+            wanted = (has if own is None else has & own) | new
+            if run in but or wanted == has:
+                continue
+            others = _load(stores, sorted(wanted - new), left_out)
+            ((result,),) = by_architecture([*cell.records, *others], self._report)
             with WRITING:
-                self._write(name, experiment, indexed)
+                self._write(experiment, self._indexed(name, stage, result))
+            there[run] = wanted
+            written.add(run)
+        return written
 
-    def _write(self, name: str, experiment: Any, indexed: Indexed) -> None:
+    def _indexed(self, name: str, stage: Stage, result: CellResult) -> Indexed:
+        about = Experiment.of(name)
+        return Indexed(
+            result,
+            experiment=name,
+            stage=stage,
+            by_hand=name == BY_HAND,
+            commands=about.commands_of(result.trained),
+            data_file=about.file_of(result.trained.config.data),
+            bad_run_error=self._report.bad_run_error,
+            points=self._tracking.curve_points,
+            now_ms=round(time.time() * 1000),
+        )
+
+    def _write(self, experiment: Any, indexed: Indexed) -> None:
         """Write a cell's artifacts, and then its runs, all at once: so a run that is there is a whole one."""
-        record = indexed.record
-        new = record.config.training.replicates
-        most = self._tracking.replicate_runs
+        new, most = indexed.result.replicates, self._tracking.replicate_runs
         with self._session() as session:
-            if name not in self._replicates:
-                self._replicates[name] = rows.count_replicates(session, experiment.experiment_id)
-            before = self._replicates[name]
+            before = rows.count_replicates(session, experiment.experiment_id, indexed.stage, but=indexed.run_id)
             detailed = before + new <= most
             if not detailed and before <= most:
-                self._leave_cells_alone(session, experiment.experiment_id)
+                self._leave_cells_alone(session, experiment.experiment_id, indexed.stage)
             cell = indexed.run(with_replicates=detailed)
             folder = self._folder(experiment.experiment_id, cell.run_id)
-            artifacts.write(folder, record, picture=detailed or indexed.stage == CONFIRMATION)
-            rows.insert(session, experiment.experiment_id, experiment.artifact_location, _user(), cell)
-        self._replicates[name] += new
+            artifacts.write(folder, indexed.trained, picture=detailed or indexed.stage == "confirmation")
+            rows.put(session, experiment.experiment_id, experiment.artifact_location, _user(), cell)
 
-    def _leave_cells_alone(self, session: Any, experiment_id: str) -> None:
-        """Take out of an experiment what only a small one has: runs of replicates, and pictures of every cell."""
-        rows.delete_replicates(session, experiment_id)
-        for run in rows.cells(session, experiment_id).keys() - rows.confirmed(session, experiment_id):
+    def _leave_cells_alone(self, session: Any, experiment_id: str, stage: Stage) -> None:
+        """Take out of a stage what only a small one has: runs of replicates, and pictures of cells nobody confirmed."""
+        cells = rows.at_stage(session, experiment_id, stage, deleted=True)
+        rows.delete_replicates(session, experiment_id, cells)
+        for run in cells if stage == "tuning" else ():
             (self._folder(experiment_id, run) / artifacts.PICTURE).unlink(missing_ok=True)
 
     def _folder(self, experiment_id: str, run: str) -> Path:
@@ -323,25 +373,25 @@ class Index:
             print(f"not indexed: {first}{more}", file=sys.stderr)
 
 
-def _load(stores: Iterable[Store], identity: str) -> Record | None:
-    """Read a record from the first store that has a good one; None where none has one any more.
+def _load(stores: Iterable[Store], identities: Iterable[str], left_out: list[Exception]) -> list[Record]:
+    """Read records, each from the first store that has a good one: that of the project knows when it was trained.
 
-    Raises
-    ------
-    DamagedRecord or UserError
-        If no store has a good one: what is wrong with the first.
+    Where none has a good one, what is wrong with the first is left out; one that is nowhere any more is just not there.
     """
-    errors: list[DamagedRecord | UserError] = []
-    for store in stores:
-        try:
-            return store.load(identity)
-        except KeyError:  # removed in the meantime, or never there
-            continue
-        except (DamagedRecord, UserError) as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
-    return None
+    records = []
+    for identity in identities:
+        errors: list[Exception] = []
+        for store in stores:
+            try:
+                records.append(store.load(identity))
+                break
+            except KeyError:  # removed in the meantime, or never there
+                continue
+            except (DamagedRecord, UserError) as error:
+                errors.append(error)
+        else:
+            left_out += errors[:1]
+    return records
 
 
 def _user() -> str:

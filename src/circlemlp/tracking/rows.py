@@ -20,16 +20,21 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlRun,
     SqlTag,
 )
+from sqlalchemy.dialects.sqlite import insert
 
-from circlemlp.tracking.runs import CONFIRMATION, IDENTITY, KIND, STAGE, Run
+from circlemlp.store.stages import Stage
+from circlemlp.tracking.runs import KIND, PARENT, RECORDS, STAGE, Run
 
 FINISHED, ACTIVE, DELETED = "FINISHED", "active", "deleted"
 AT_ONCE = 500
 """How many runs a statement names; SQLite takes no more than some thousand values."""
 
 
-def insert(session: Any, experiment_id: str, artifacts: str, user: str, cell: Run) -> None:
+def put(session: Any, experiment_id: str, artifacts: str, user: str, cell: Run) -> None:
     """Insert a cell's run and those of its replicates; a session of MLflow's store commits them at once.
+
+    Where they are there already, what they say is replaced. What people gave them is left: names, tags of their own,
+    and being deleted.
 
     Parameters
     ----------
@@ -41,26 +46,55 @@ def insert(session: Any, experiment_id: str, artifacts: str, user: str, cell: Ru
     cell : Run
     """
     runs = [cell, *cell.children]
-    add = _adding(session)
-    add(SqlRun, [_run(run, int(experiment_id), artifacts, user) for run in runs])
-    add(
-        SqlTag,
-        [row for run in runs for row in _named(run, run.tags | {"mlflow.runName": run.name, "mlflow.user": user})],
-    )
-    add(SqlParam, [row for run in runs for row in _named(run, run.parameters)])
-    add(SqlMetric, [row for run in runs for row in _points(run)])
-    add(SqlLatestMetric, [row for run in runs for row in {row["key"]: row for row in _points(run)}.values()])
-    for run in runs:
-        if run.data is not None:
-            _insert_input(session, int(experiment_id), run, run.data)
+    there = session.query(SqlRun.lifecycle_stage, SqlRun.deleted_time).filter_by(run_uuid=cell.run_id).first()
+    if there:
+        _clear(session, cell)
+    life = dict(zip(("lifecycle_stage", "deleted_time"), there or (ACTIVE, None), strict=True))
+    made = [_run(run, int(experiment_id), artifacts, user) | life for run in runs]
+    _put(session, SqlRun, made, "start_time", "end_time")
+    _put(session, SqlTag, [row for run in runs for row in _named(run, {"mlflow.runName": run.name})])
+    _put(session, SqlTag, [row for run in runs for row in _named(run, run.tags | {"mlflow.user": user})], "value")
+    _put(session, SqlParam, [row for run in runs for row in _named(run, run.parameters)], "value")
+    _put(session, SqlMetric, [row for run in runs for row in _points(run)])
+    _put(session, SqlLatestMetric, [row for run in runs for row in {row["key"]: row for row in _points(run)}.values()])
+    for data in cell.data:
+        _put_input(session, int(experiment_id), cell, data)
 
 
-def _adding(session: Any) -> Any:
-    def add(table: Any, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            session.execute(table.__table__.insert(), rows)
+def _put(session: Any, table: Any, rows: list[dict[str, Any]], *changing: str) -> None:
+    """Insert rows; of those that are there, change some columns."""
+    if not rows:
+        return
+    statement = insert(table.__table__)
+    if changing:
+        new = {name: statement.excluded[name] for name in changing}
+        statement = statement.on_conflict_do_update(index_elements=list(table.__table__.primary_key), set_=new)
+    session.execute(statement if changing else statement.on_conflict_do_nothing(), rows)
 
-    return add
+
+def _clear(session: Any, cell: Run) -> None:
+    """Take away what a cell's runs no longer say."""
+    children = {run for run, _ in _replicates(session).filter(SqlTag.value == cell.run_id)}
+    kept = {child.run_id for child in cell.children}
+    _delete(session, sorted(children - kept), SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlRun)
+    _delete(session, [cell.run_id, *sorted(children & kept)], SqlMetric, SqlLatestMetric)
+    inputs = [one for (one,) in session.query(SqlInput.input_uuid).filter_by(destination_id=cell.run_id)]
+    for table in (SqlInputTag, SqlInput):
+        session.query(table).filter(table.input_uuid.in_(inputs)).delete(synchronize_session=False)
+
+
+def _delete(session: Any, runs: list[str], *tables: Any) -> None:
+    for start in range(0, len(runs), AT_ONCE):
+        for table in tables:
+            some = session.query(table).filter(table.run_uuid.in_(runs[start : start + AT_ONCE]))
+            some.delete(synchronize_session=False)
+
+
+def _replicates(session: Any) -> Any:
+    """Return a query of the runs of replicates, and of the cells that each belongs to."""
+    ours = session.query(SqlTag.run_uuid).filter(SqlTag.key == KIND, SqlTag.value == "replicate")
+    runs = session.query(SqlRun.run_uuid, SqlTag.value).join(SqlTag, SqlTag.run_uuid == SqlRun.run_uuid)
+    return runs.filter(SqlTag.key == PARENT, SqlRun.run_uuid.in_(ours))
 
 
 def _run(run: Run, experiment_id: int, artifacts: str, user: str) -> dict[str, Any]:
@@ -73,8 +107,6 @@ def _run(run: Run, experiment_id: int, artifacts: str, user: str) -> dict[str, A
         "status": FINISHED,
         "start_time": run.started_ms,
         "end_time": run.ended_ms,
-        "deleted_time": None,
-        "lifecycle_stage": ACTIVE,
         "source_type": "UNKNOWN",
         "source_name": "",
         "source_version": "",
@@ -100,16 +132,16 @@ def _points(run: Run) -> Iterator[dict[str, Any]]:
         }
 
 
-def _insert_input(session: Any, experiment_id: int, run: Run, data: dict[str, str]) -> None:
-    """Insert a run's data set, which other runs of the experiment may have, and its being an input of the run."""
+def _put_input(session: Any, experiment_id: int, run: Run, data: dict[str, str]) -> None:
+    """Insert a data set of a run, which other runs of the experiment may have, and its being an input of the run."""
     known = session.query(SqlDataset.dataset_uuid).filter_by(
         experiment_id=experiment_id, name=data["name"], digest=data["digest"]
     )
     dataset = known.scalar()
-    add = _adding(session)
     if dataset is None:
         dataset = uuid.uuid4().hex
-        add(
+        _put(
+            session,
             SqlDataset,
             [
                 {
@@ -129,41 +161,39 @@ def _insert_input(session: Any, experiment_id: int, run: Run, data: dict[str, st
         "destination_type": "RUN",
         "destination_id": run.run_id,
     }
-    add(SqlInput, [edge])
-    add(SqlInputTag, [{"input_uuid": edge["input_uuid"], "name": "mlflow.data.context", "value": "training"}])
+    _put(session, SqlInput, [edge])
+    _put(session, SqlInputTag, [{"input_uuid": edge["input_uuid"], "name": "mlflow.data.context", "value": "training"}])
 
 
-def cells(session: Any, experiment_id: str | None = None) -> dict[str, str]:
-    """Return the identities of the cells of an experiment, or of all, by the identifiers of their runs."""
-    found = session.query(SqlTag.run_uuid, SqlTag.value).filter(SqlTag.key == IDENTITY)
-    if experiment_id is not None:
-        found = found.join(SqlRun, SqlRun.run_uuid == SqlTag.run_uuid).filter(
-            SqlRun.experiment_id == int(experiment_id)
-        )
-    return dict(found.all())
+def cells(session: Any) -> dict[str, set[str]]:
+    """Return the identities of the records that are in the runs of cells, by the runs' identifiers."""
+    found = session.query(SqlTag.run_uuid, SqlTag.value).filter(SqlTag.key == RECORDS)
+    return {run: set(identities.split()) for run, identities in found}
 
 
-def confirmed(session: Any, experiment_id: str) -> set[str]:
-    """Return the identifiers of the runs of an experiment's cells that judge; those of deleted ones are left out."""
-    runs = session.query(SqlRun.run_uuid).filter_by(experiment_id=int(experiment_id), lifecycle_stage=ACTIVE)
-    return {run for (run,) in runs.join(SqlTag).filter(SqlTag.key == STAGE, SqlTag.value == CONFIRMATION)}
+def at_stage(session: Any, experiment_id: str, stage: Stage, *, deleted: bool) -> set[str]:
+    """Return the identifiers of the runs of an experiment's cells in a stage, with those of deleted ones or without."""
+    runs = session.query(SqlRun.run_uuid).filter_by(experiment_id=int(experiment_id))
+    if not deleted:
+        runs = runs.filter_by(lifecycle_stage=ACTIVE)
+    return {run for (run,) in runs.join(SqlTag).filter(SqlTag.key == STAGE, SqlTag.value == stage)}
 
 
-def count_replicates(session: Any, experiment_id: str) -> int:
-    """Return how many replicates the cells of an experiment have."""
-    counts = session.query(SqlParam.value).filter(SqlParam.key == "training.replicates")
+def count_replicates(session: Any, experiment_id: str, stage: Stage, but: str) -> int:
+    """Return how many replicates the cells of an experiment have in a stage, but one of the cells."""
+    counts = session.query(SqlParam.value).filter(SqlParam.key == "replicates", SqlParam.run_uuid != but)
     runs = counts.join(SqlRun, SqlRun.run_uuid == SqlParam.run_uuid).filter(SqlRun.experiment_id == int(experiment_id))
-    return sum(int(count) for (count,) in runs)
+    at_stage = runs.join(SqlTag, SqlTag.run_uuid == SqlParam.run_uuid).filter(
+        SqlTag.key == STAGE, SqlTag.value == stage
+    )
+    return sum(int(count) for (count,) in at_stage)
 
 
-def delete_replicates(session: Any, experiment_id: str) -> None:
-    """Take the runs of replicates out of an experiment."""
-    own = session.query(SqlRun.run_uuid).filter_by(experiment_id=int(experiment_id))
-    runs = [run for (run,) in own.join(SqlTag).filter(SqlTag.key == KIND, SqlTag.value == "replicate")]
-    for start in range(0, len(runs), AT_ONCE):
-        some = runs[start : start + AT_ONCE]
-        for table in (SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlRun):
-            session.query(table).filter(table.run_uuid.in_(some)).delete(synchronize_session=False)
+def delete_replicates(session: Any, experiment_id: str, cells: set[str]) -> None:
+    """Take the runs of the replicates of cells out of an experiment."""
+    own = _replicates(session).filter(SqlRun.experiment_id == int(experiment_id))
+    runs = [run for run, parent in own if parent in cells]
+    _delete(session, runs, SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlRun)
 
 
 def restore(session: Any) -> None:
