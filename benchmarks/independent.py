@@ -2,11 +2,11 @@
 
 The mathematics is that of tests/plain.py, in float64; points, initial weights, Adam, the error and the intervals are
 written here once more, and random numbers are NumPy's as they come. The networks are therefore other networks than
-the report's, from the same recipe. Their errors should agree with those of reports/report.md as two samples do.
+the experiment's, from the same recipe. Their errors should agree with those in results/ as two samples do.
 """
 
+import csv
 import math
-import re
 import runpy
 import time
 from itertools import pairwise, product
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 PROJECT = Path(__file__).parents[1]
+RESULTS = PROJECT / "results" / "architectures_by_learning_rate" / "replicates.csv"
 PLAIN = runpy.run_path(str(PROJECT / "tests" / "plain.py"))
 SEED, REPLICATES, EPOCHS, N_TRAIN = 0, 10, 1000, 5000
 ARCHITECTURES = ((2, 64, 1), (2, 128, 1), (2, 64, 32, 1), (2, 128, 64, 1))
@@ -44,16 +45,18 @@ class Interval(NamedTuple):
 
 
 def main() -> None:
-    reported = read_report(PROJECT / "reports" / "report.md")
-    if not reported:
-        print("reports/report.md has no table of every cell")
-    print(f"{'':20} {'here':32} {'report':32} {'overlap':8} seconds", flush=True)
+    known = read_errors(RESULTS)
+    if not known:
+        print(f"{RESULTS.relative_to(PROJECT)} is not there, so there is nothing to compare with: make repro")
+    print(f"{'':20} {'here':32} {'results':32} {'overlap':8} seconds", flush=True)
     for number, (layer_sizes, rate) in enumerate(product(ARCHITECTURES, LEARNING_RATES)):
         start = time.perf_counter()
         errors = [one_network((SEED, number, replicate), layer_sizes, rate) for replicate in range(REPLICATES)]
         here, name = location(np.log10(errors)), "-".join(map(str, layer_sizes))
-        there = reported.get((name, rate))
-        shown, overlap = ("", "") if there is None else (str(there), "yes" if here.overlaps(there) else "no")
+        shown, overlap = "", ""
+        if (name, rate) in known:
+            there = location(np.log10(known[name, rate]))
+            shown, overlap = str(there), "yes" if here.overlaps(there) else "no"
         seconds = time.perf_counter() - start
         print(f"{name:12} {rate:<7g} {here!s:32} {shown:32} {overlap:8} {seconds:.0f}", flush=True)
 
@@ -116,18 +119,15 @@ def location(logarithms: Floats) -> Interval:
     return Interval(*(float(10**x) for x in (kept.mean(), kept.mean() - width, kept.mean() + width)))
 
 
-def read_report(path: Path) -> dict[tuple[str, float], Interval]:
-    """Return the true errors of the report's table of every cell by architecture and learning rate; empty if none."""
-    section = path.read_text().partition("\n## Every cell\n")[2].partition("\n## ")[0] if path.exists() else ""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
-    if not rows or not {"architecture", "learning rate", "true error"} <= set(rows[0]):
-        return {}
-    found = {}
-    for row in rows[2:]:
-        cell = dict(zip(rows[0], row, strict=True))
-        numbers = re.findall(r"\d[\d.e-]*", cell["true error"])
-        if len(numbers) == 3:
-            found[cell["architecture"], float(cell["learning rate"])] = Interval(*map(float, numbers))
+def read_errors(path: Path) -> dict[tuple[str, float], list[float]]:
+    """Return the true errors of the experiment's replicates by architecture and learning rate; empty if none."""
+    found: dict[tuple[str, float], list[float]] = {}
+    if path.exists():
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                found.setdefault((row["architecture"], float(row["learning_rate"])), []).append(
+                    float(row["true_error"])
+                )
     return found
 
 

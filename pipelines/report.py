@@ -21,9 +21,11 @@ def main() -> int:
         return 0
     prepare(config)
     folder = config.paths.report_folder
-    records, store = read(named(config.paths.results)), Store(Path(config.paths.records))
+    results, store = named(config.paths.results), Store(Path(config.paths.records))
     confirmation = read(Path(config.paths.confirmation), CONFIRM) if config.paths.confirmation else None
-    write_report(folder, config.title, records, config.data, store, config.report, confirmation)
+    write_report(
+        folder, config.title, read(results), config.data, store, config.report, confirmation, experiment=results.name
+    )
     print(f"{folder}/report.md, {folder}/report.html")
     return 0
 

@@ -2,8 +2,6 @@
 
 import html
 import re
-import shutil
-import subprocess
 import tomllib
 from html.parser import HTMLParser
 from itertools import combinations
@@ -22,7 +20,6 @@ from circlemlp.store.records import Store
 from conftest import SOURCE
 from made_up import DATA, GRID, SETTINGS, made_up, with_losses
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SPREAD = np.linspace(0.9, 1.1, 10)
 
 
@@ -180,65 +177,3 @@ def test_the_citation_is_of_this_project():
     assert [cited["title"], cited["abstract"], cited["version"], cited["license"]] == [
         project[key] for key in ("name", "description", "version", "license")
     ]
-
-
-MEASURE = """<script>
-addEventListener("error", e => parent.postMessage("error: " + e.message, "*"));
-addEventListener("load", () => {
-  const longest = Math.max(...[...document.querySelectorAll("p, li, figcaption")].map(e => {
-    const range = document.createRange(), lines = {};
-    const walker = document.createTreeWalker(e, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) for (let i = 0; i < walker.currentNode.length; i++) {
-      range.setStart(walker.currentNode, i); range.setEnd(walker.currentNode, i + 1);
-      const box = range.getBoundingClientRect(), y = Math.round(box.bottom / 8);
-      if (box.width) lines[y] = (lines[y] || 0) + 1;
-    }
-    return e.closest(".more, nav, td") ? 0 : Math.max(0, ...Object.values(lines));
-  }));
-  parent.postMessage([innerWidth, document.documentElement.scrollWidth, longest].join(" "), "*");
-});
-</script>"""
-
-
-def browse(folder, url):
-    """Return a page as Chromium has it after its scripts ran."""
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    command = [CHROMIUM, *options, "--virtual-time-budget=20000", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_no_page_scrolls_sideways_and_no_line_is_long(tmp_path):
-    page = page_of(tmp_path)
-    (tmp_path / "inner.html").write_text(page.replace("<head>", f"<head>{MEASURE}", 1))
-    frames = "".join(f'<iframe width="{width}" height="900" src="inner.html"></iframe>' for width in (360, 820, 1600))
-    listen = '<script>addEventListener("message", e => document.body.append(`\\n[${e.data}]`));</script>'
-    (tmp_path / "outer.html").write_text(f"<!doctype html><body>{listen}{frames}</body>")
-    seen = browse(tmp_path, (tmp_path / "outer.html").as_uri())
-    assert "[error" not in seen
-    measured = sorted(tuple(map(int, one)) for one in re.findall(r"\[(\d+) (\d+) (\d+)\]", seen))
-    assert [width for width, *_ in measured] == [360, 820, 1600]
-    for width, needed, longest in measured:
-        assert needed <= width
-        assert 30 < longest <= 70
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-@pytest.mark.parametrize(
-    ("state", "expected", "shown"),
-    [
-        ("", ["0.03", "0.01", "0.1", "0.01", "0.1"], "5 of 5"),
-        ("#sort=1,up&filter=2-6", ["0.01", "0.03", "0.1"], "3 of 5"),
-        ("#sort=1,down&filter=0.01", ["0.01", "0.01"], "2 of 5"),
-        ("#sort=99,up", ["0.03", "0.01", "0.1", "0.01", "0.1"], "5 of 5"),
-    ],
-)
-def test_the_table_of_every_cell_is_sorted_and_filtered_by_the_fragment(tmp_path, state, expected, shown):
-    page_of(tmp_path)
-    seen = browse(tmp_path, (tmp_path / "report.html").as_uri() + state)
-    rows = re.findall(r'<tbody id="cell-[^"]*">\s*<tr>.*?data-name="learning rate" class="n">([^<]*)<', seen, re.DOTALL)
-    assert rows == expected
-    assert f"<output>{shown}</output>" in seen
-    assert ("aria-sort" in seen.partition("</style>")[2].partition("<script>")[0]) == (
-        len(state) > 1 and "99" not in state
-    )

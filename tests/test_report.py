@@ -1,40 +1,32 @@
-import contextlib
 import dataclasses
+import html
 import json
 import os
 import re
 import resource
-import shlex
 import stat
 from html.parser import HTMLParser
-from multiprocessing import get_context
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from circlemlp import wording
-from circlemlp.config import CellConfig
 from circlemlp.core.parameters import Layout
 from circlemlp.core.true_error import decide, true_error
 from circlemlp.errors import UserError
 from circlemlp.report import operations, sensitivity
 from circlemlp.report.boundary import median_replicate, true_boundary
-from circlemlp.report.commands import commands
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import Code, Table, as_markdown
 from circlemlp.report.learned import draw_grid, some_rates, wrong
 from circlemlp.report.tables import timing
 from circlemlp.report.write import write_report
-from circlemlp.run.compose import compose_jobs
 from circlemlp.store.records import Store
-from circlemlp.store.results import export, read
-from circlemlp.store.tables import kept_epochs
 from circlemlp.store.trained import join
-from conftest import TINY
 from made_up import DATA, GRID, SETTINGS, made_up
 
 AT = "2026-01-01T00:00:00+00:00"
@@ -46,8 +38,18 @@ CONFIRMATION = [
 
 
 def report(folder, records=GRID, title="A title", confirmation=None):
+    """Return what a report's page says, a line for a row of its tables."""
     write_report(folder, title, records, DATA, Store(folder / "runs"), SETTINGS, confirmation)
-    return (folder / "report.md").read_text()
+    text = (folder / "report.html").read_text().partition("<main")[2].partition("<script>")[0]
+    for tag, mark in (
+        ("<h2[^>]*>", "\n## "),
+        ("<tr[^>]*>", "\n|"),
+        ("<t[dh][^>]*>", " "),
+        ("</t[dh]>", " |"),
+        ("<[^>]*>", ""),
+    ):
+        text = re.sub(tag, mark, text)
+    return html.unescape(text)
 
 
 def contents(folder):
@@ -283,148 +285,6 @@ def test_every_cell_reads_back_whatever_is_in_it(text):
     assert set(page.tags) == {"h1", "table", "thead", "tbody", "tr", "th", "td", "code"}
 
 
-def from_command(command):
-    """Compose what a command says, as the training door does."""
-    python, script, *arguments = shlex.split(command)
-    assert (python, script) == ("python", "pipelines/train.py")
-    (job,) = compose_jobs(arguments).jobs
-    return job.config
-
-
-def cell(config):
-    """Return a record of a configuration, of which only that matters."""
-    ingredients = {**GRID[0].ingredients, "config": CellConfig.model_validate(config).deciding()}
-    return dataclasses.replace(GRID[0], ingredients=ingredients)
-
-
-fractions = st.floats(0, 1, exclude_max=True)
-counts = st.integers(1, 10_000_000)
-adaptive = {
-    "learning_rate": st.floats(0, 10, exclude_min=True),
-    "beta_1": fractions,
-    "beta_2": fractions,
-    "epsilon": st.floats(1e-30, 1),
-    "epsilon_hat": st.booleans(),
-}
-described = {
-    "draws": st.sampled_from(["fresh", "shared"]),
-    "n_train": counts,
-    "n_validation": counts,
-    "label_noise": st.floats(0, 0.49),
-    "seed": st.integers(0, 2**63 - 1),
-}
-radius = {"radius": st.floats(0.01, 1.4)}
-CONFIGS = st.fixed_dictionaries(
-    {
-        "data": st.fixed_dictionaries({"shape": st.sampled_from(["quarter_circle", "disk"]), **radius, **described})
-        | st.fixed_dictionaries(
-            {
-                "shape": st.just("rings"),
-                "inner_radius": st.floats(0.01, 0.99),
-                "outer_radius": st.floats(1, 1.4),
-                **described,
-            }
-        ),
-        "model": st.fixed_dictionaries(
-            {
-                "hidden_layer_sizes": st.sampled_from([[64], [128, 64]]) | st.lists(st.integers(1, 65_536), min_size=1),
-                "activation": st.sampled_from(["relu", "leaky_relu", "tanh", "gelu"]),
-                "initialisation": st.sampled_from(["he", "glorot"]),
-            }
-        ),
-        "optimizer": st.fixed_dictionaries({"name": st.just("adam"), **adaptive})
-        | st.fixed_dictionaries({"name": st.just("adamw"), **adaptive, "weight_decay": st.floats(0, 10)})
-        | st.fixed_dictionaries(
-            {
-                "name": st.just("sgd"),
-                "learning_rate": adaptive["learning_rate"],
-                "momentum": fractions,
-                "nesterov": st.booleans(),
-            }
-        ),
-        "schedule": st.fixed_dictionaries(
-            {
-                "decay": st.sampled_from(["constant", "cosine"]),
-                "warmup_fraction": st.sampled_from([0.0, 0.05]) | fractions,
-                "final_fraction": fractions,
-            }
-        ),
-        "training": st.fixed_dictionaries(
-            {
-                "epochs": counts,
-                "batch_size": st.none() | counts,
-                "dtype": st.sampled_from(["float32", "float64"]),
-                "replicates": st.integers(1, 10_000),
-                "first_replicate": st.integers(0, 10_000),
-                "seed": st.integers(0, 2**63 - 1),
-            }
-        ),
-        "early_stopping": st.fixed_dictionaries({"patience": st.none() | counts, "min_delta": st.floats(0, 1e9)}),
-    }
-)
-FILES = st.text(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from(list(" '\"\\${},=[]|`")), min_size=1)
-
-
-@settings(max_examples=25)
-@given(CONFIGS, FILES)
-def test_a_command_is_read_back_as_the_configuration_to_the_bit(config, name):
-    record = cell(config)
-    data = record.config.data.model_copy(update={"file": f"data/{name}.npz"})
-    (command,) = commands([record], data)
-    again = from_command(command)
-    assert repr(again.deciding()) == repr(record.ingredients["config"])
-    assert again.data.file == data.file
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        [],
-        ["model=mlp_128_64", "optimizer.learning_rate=0.01"],
-        ["optimizer=sgd", "optimizer.momentum=0.5", "schedule=warmup_cosine", "early_stopping=patience"],
-        ["data=rings", "data.label_noise=0.1", "training=mini_batch", "training.batch_size=32"],
-        ["data=disk", "data.draws=shared"],
-        ["'model.hidden_layer_sizes=[7,5,3]'", "model.activation=tanh"],
-    ],
-)
-def test_a_command_is_as_short_as_a_person_s(overrides):
-    config = from_command(shlex.join(["python", "pipelines/train.py", *[o.strip("'") for o in overrides]]))
-    (command,) = commands([cell(config.deciding())], config.data)
-    assert sorted(command.split()[2:]) == sorted(overrides)
-
-
-def test_a_command_names_the_kernels_and_the_data_file_where_they_are_not_the_usual_ones():
-    config = from_command("python pipelines/train.py data=disk").deciding()
-    record = cell(config)
-    assert commands([record], DATA) == ["python pipelines/train.py data=disk"]  # DATA's file is of other data
-    data = record.config.data.model_copy(update={"file": "data/my rings.npz"})
-    (command,) = commands([record], data)
-    assert command == """python pipelines/train.py data=disk 'data.file='"'"'data/my rings.npz'"'"''"""
-    native = dataclasses.replace(record)
-    native.ingredients["numerics"] = {**record.ingredients["numerics"], "mode": "native"}
-    assert commands([native], DATA) == ["python pipelines/train.py data=disk numerics=native"]
-
-
-def test_the_commands_of_a_report_find_their_cells(tiny):
-    place = ("paths.results=results/mine", "paths.reports=reports/mine")
-    mine = ("data=disk", "data.file='data/my disk.npz'", *TINY[:2], "training.replicates=2", "training.epochs=3")
-    tiny.run("python", "pipelines/generate.py", *mine)
-    axes = ("model=mlp_64,mlp_128_64", "optimizer=sgd", "optimizer.learning_rate=0.1,3e-05")
-    assert tiny.states(tiny.train("-m", *axes, *mine, place[0], "tracking=none")) == ["trained"] * 4
-    tiny.run("python", "pipelines/report.py", *mine, *place)
-    text = (tiny.folder / "reports/mine/report.md").read_text()
-    found = re.findall(r"^\| 2-.* \| `(python .*)` \|$", text, re.M)
-    assert len(found) == 4
-    for command in found:
-        done = tiny.run("sh", "-c", f"{command} tracking=none")
-        assert tiny.states(done) == ["found"]
-    # Without the data's name the report is the same, but for the file that is not known then.
-    tiny.run("python", "pipelines/report.py", *place)
-    again = (tiny.folder / "reports/mine/report.md").read_text()
-    assert "data=disk" in again
-    assert re.sub("`python .*`", "", again) == re.sub("`python .*`", "", text)
-
-
 def test_a_report_of_nothing_says_what_to_name(project):
     done = project.run("python", "pipelines/report.py", code=2)
     assert done.stderr.startswith("error: paths.results=null: ")
@@ -440,8 +300,8 @@ def test_a_report_of_nothing_says_what_to_name(project):
 def test_replicates_that_diverged_to_any_parameters_are_drawn_without_a_warning(tmp_path):
     record = made_up((6, 3), 0.1, [None, None])
     for value in (np.nan, np.inf, 1e38):
-        report(tmp_path, [dataclasses.replace(record, parameters=np.full_like(record.parameters, value))])
-    assert "2 of 2 networks diverged." in (tmp_path / "report.md").read_text()
+        text = report(tmp_path, [dataclasses.replace(record, parameters=np.full_like(record.parameters, value))])
+        assert "2 of 2 networks diverged." in text
 
 
 def test_what_a_killed_writer_left_is_cleared_and_permissions_are_the_user_s(tmp_path):
@@ -477,39 +337,6 @@ def test_results_whose_points_are_not_drawn_any_more_are_refused(tmp_path):
         report(tmp_path, [old])
 
 
-def test_results_read_back_and_damage_is_named(tmp_path):
-    folder = tmp_path / "results"
-    export(folder, GRID)
-    assert [r.identity for r in read(folder)] == [r.identity for r in GRID]
-    (folder / "curves.csv").write_text("changed")
-    with pytest.raises(UserError, match=r"curves\.csv is not that of the records"):
-        read(folder)
-    (folder / "records" / GRID[0].identity / "arrays.npz").write_bytes(b"")
-    with pytest.raises(UserError, match="the results are damaged"):
-        read(folder)
-    with pytest.raises(UserError, match="there are no results here"):
-        read(tmp_path / "nowhere")
-
-
-def test_a_changed_list_of_cells_is_never_believed(tmp_path):
-    export(tmp_path / "results", GRID[:2])
-    cells = tmp_path / "results" / "cells.json"
-    content = cells.read_bytes()
-    for place in range(0, len(content), 3):
-        cells.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        with contextlib.suppress(UserError):  # white space may be changed
-            assert [record.identity for record in read(tmp_path / "results")] == [one.identity for one in GRID[:2]]
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), os.mkdir])
-def test_what_is_no_file_in_place_of_the_list_of_cells_is_one_line(tmp_path, make):
-    export(tmp_path / "results", GRID[:1])
-    (tmp_path / "results" / "cells.json").unlink()
-    make(tmp_path / "results" / "cells.json")
-    with pytest.raises(UserError, match="the results are damaged"):
-        read(tmp_path / "results")
-
-
 def test_times_are_told_where_they_are_known(tmp_path):
     store = Store(tmp_path)
     known = made_up((4,), 0.1, [0.3, 0.3, 0.3], wall_seconds=1.2, cpu_seconds=1.1, started_at=AT, host="h|<b>")
@@ -542,26 +369,6 @@ def test_a_folder_in_the_report_s_place_is_one_line(tmp_path):
     assert (tmp_path / "report.md" / "mine").is_dir()
 
 
-def export_often(folder):
-    for _ in range(10):
-        export(folder, GRID)
-
-
-def test_exports_into_one_folder_wait_for_each_other(tmp_path):
-    processes = [get_context("spawn").Process(target=export_often, args=(tmp_path / "results",)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert [record.identity for record in read(tmp_path / "results")] == [record.identity for record in GRID]
-
-
-def test_kept_epochs_have_both_ends():
-    assert list(kept_epochs(1000, 5)) == [0, 250, 500, 750, 1000]
-    assert list(kept_epochs(3, 50)) == [0, 1, 2, 3]
-
-
 def test_the_shown_replicate_has_the_median_true_error():
     assert median_replicate(made_up((4,), 0.1, [0.5, 0.1, 0.3])) == 2
     assert median_replicate(made_up((4,), 0.1, [None, 0.1, 0.3])) == 2  # one that diverged is the worst
@@ -592,16 +399,19 @@ def test_every_number_about_the_best_rates_is_of_the_replicates_that_judge(tmp_p
     assert last == "6,0.13,0.13"
 
 
-def test_what_reproduces_a_cell_names_the_range_of_its_replicates(tmp_path):
-    text = report(tmp_path, confirmation=CONFIRMATION)
-    rows = re.findall(r"^\| 2-\S+ \| \S+ \| ([^|]*) \| `(\w{12})` \| `(.*)` \|$", text, re.M)
-    assert [row[1] for row in rows[5:]] == [record.identity[:12] for record in CONFIRMATION]
-    assert [row[0] for row in rows] == ["0 to 2"] * 5 + ["3 to 7"] * 2
-    found = [from_command(row[2]).training for row in rows]
-    assert [(one.first_replicate, one.replicates) for one in found] == [(0, 3)] * 5 + [(3, 5)] * 2
+def test_points_are_told_by_their_digests(tmp_path):
+    text = report(tmp_path / "two", confirmation=CONFIRMATION)
     for record, whose in ((GRID[0], "0 to 2"), (CONFIRMATION[0], "3 to 7")):
-        assert f"| data of replicates {whose} | `{record.ingredients['data']}` |" in text
-    assert f"| data | `{GRID[0].ingredients['data']}` |" in report(tmp_path)
+        assert f"| data of replicates {whose} | {record.ingredients['data']} |" in text
+    assert f"| data | {GRID[0].ingredients['data']} |" in report(tmp_path / "one")
+
+
+def test_the_markdown_has_all_but_the_long_sections(tmp_path):
+    report(tmp_path, confirmation=CONFIRMATION)
+    in_page = re.findall("<h2[^>]*>(.*)</h2>", (tmp_path / "report.html").read_text())
+    in_markdown = re.findall("^## (.*)", (tmp_path / "report.md").read_text(), re.M)
+    assert len(in_page) == 9
+    assert in_markdown == [*in_page[:5], in_page[8]]
 
 
 def test_a_replicate_that_two_records_have_is_one(tmp_path):

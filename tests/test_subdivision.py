@@ -57,7 +57,7 @@ def test_every_pattern_of_signs_has_one_region_and_together_they_cover_the_squar
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 def test_the_caption_counts_what_an_independent_count_gives(trained, activation, tmp_path):
     parameters = trained[activation]
-    caption = draw_regions(config(activation), parameters, tmp_path / "regions.svg")
+    caption = draw_regions(config(activation), parameters, tmp_path / "regions.svg").finding
     regions, _ = linear_regions(BOUNDARY, LAYOUT, parameters, activation)
     logits = [logits_and_signs(parameters, region, activation)[0] for region in regions]
     crossed = sum(min(values) < -1e-12 and max(values) > 1e-12 for values in logits)

@@ -18,6 +18,16 @@ def architecture(model: Model) -> str:
     return " ".join([sizes, *departures])
 
 
+def anchor(text: str) -> str:
+    """Return a text as an anchor of a page: its letters and digits, with hyphens between."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+
+
+def anchor_of_cell(architecture: str, learning_rate: float) -> str:
+    """Return where a cell's row is in a report: ``report.html#cell-2-64-1-at-0.01``."""
+    return anchor(f"cell {architecture} at {learning_rate:g}")
+
+
 def in_hydra(value: Any) -> str:
     """Return a value as Hydra reads it on a command line; a shell may want quotes around it."""
     if value is None or isinstance(value, bool):

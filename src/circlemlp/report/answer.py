@@ -73,7 +73,7 @@ def finding(comparison: Comparison) -> str:
         ratio = high.judged.error.estimate / low.judged.error.estimate
         text = (
             f"From {low.cell.architecture} to {high.cell.architecture} the estimate of the true error grows from "
-            f"{low.judged.error.estimate:.3g} to {high.judged.error.estimate:.3g}, {ratio:.3g}-fold"
+            f"{words.number(low.judged.error.estimate)} to {words.number(high.judged.error.estimate)}, {ratio:.3g}-fold"
         )
         if comparison.judging.replicates == 1:
             return f"{text}."

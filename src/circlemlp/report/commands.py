@@ -47,6 +47,15 @@ def commands(records: Sequence[Record], data: Data) -> list[str]:
     return [command(record) for record in records]
 
 
+def making(experiment: str) -> list[str]:
+    """Return the commands that make an experiment's results and report; none where ``conf/`` does not know it."""
+    if _read(CONF / "pipeline.yaml").get("experiment") == experiment:
+        return ["make repro"]
+    path = CONF / "experiment" / f"{experiment}.yaml"
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    return [line.removeprefix("# ") for line in lines if line.startswith("# python ")]
+
+
 def _choices(group: str, default: str | None, own: Mapping[str, Any]) -> dict[str | None, dict[str, Any]]:
     """Return the section that each choice of a group gives, the default's first: ``own`` is what config.yaml sets."""
     if default is None:

@@ -9,6 +9,8 @@ from circlemlp.report.boundary import true_boundary
 from circlemlp.report.choosing import BestRate
 from circlemlp.report.colors import of_architecture
 from circlemlp.report.comparison import Comparison
+from circlemlp.report.document import Numeric, Table
+from circlemlp.report.statistics import Interval
 
 
 def draw(comparison: Comparison) -> style.Drawing | None:
@@ -28,22 +30,21 @@ def draw(comparison: Comparison) -> style.Drawing | None:
                 axes.plot([place] * 2, [error.low, error.high], color=color, linewidth=2, solid_capstyle="butt")
             axes.plot(place, error.estimate, "o", color=color, markersize=5)
             if len(known) <= style.MOST_LABELS:
-                right = place * 1.5 < max(places)
+                above = sorted(places).index(place) % 2 == 0  # so that neighbours' names are apart
                 axes.annotate(
                     one.cell.architecture,
-                    (place, error.estimate),
-                    xytext=(7 if right else -7, 0),
+                    (place, _ends(error)[above]),
+                    xytext=(0, 4 if above else -4),
                     textcoords="offset points",
-                    ha="left" if right else "right",
-                    va="center",
+                    ha="center",
+                    va="bottom" if above else "top",
                     fontsize=8,
                     color=color,
                 )
-        axes.set(xscale="log", yscale="log", xlabel=name, xlim=(min(places) / 1.6, max(places) * 1.6))
+        axes.set(xscale="log", yscale="log", xlabel=name, xlim=(min(places) / 2, max(places) * 2))
         style.plain_logarithms(axes.xaxis)
-    ends = [one.judged.error.low if one.judged.error.exists else one.judged.error.estimate for one in known]
-    ends += [one.judged.error.high if one.judged.error.exists else one.judged.error.estimate for one in known]
-    low, high = min(ends) / 1.2, max(ends) * 1.2
+    ends = [end for one in known for end in _ends(one.judged.error)]
+    low, high = min(ends) / 1.25, max(ends) * 1.25
     panels[0].set(ylabel="true error", ylim=(low, high))
     rulers = style.rulers(panels, true_boundary(known[0].judged.trained.config), low, high)
     style.plain_logarithms(panels[0].yaxis)
@@ -51,7 +52,16 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     note = "Each architecture at its best learning rate" + (
         "; the bar is the 95% interval." if any(one.judged.error.exists for one in known) else "."
     )
-    return style.Drawing(figure, finding(known), note + rulers)
+    head = ["architecture", *map(Numeric, ["GFLOP", "parameters", "true error"])]
+    rows = [
+        [one.cell.architecture, words.gigaflop(1e9 * cost), f"{n:.0f}", words.interval(one.judged.error)]
+        for one, cost, n in zip(known, gigaflop, parameters, strict=True)
+    ]
+    return style.Drawing(figure, finding(known), note + rulers, Table(head, rows))
+
+
+def _ends(error: Interval) -> tuple[float, float]:
+    return (error.low, error.high) if error.exists else (error.estimate, error.estimate)
 
 
 def finding(known: list[BestRate]) -> str:

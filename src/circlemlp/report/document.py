@@ -13,6 +13,7 @@ from typing import Any, Self
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from circlemlp import wording
 from circlemlp.report import svg
 from circlemlp.report.colors import COLORS
 
@@ -40,11 +41,6 @@ class Link(str):
         return link
 
 
-def anchor(text: str) -> str:
-    """Return a text as an anchor: its letters and digits, with hyphens between."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
-
-
 @dataclass(frozen=True)
 class Heading:
     """The heading of a section."""
@@ -54,7 +50,7 @@ class Heading:
     @property
     def anchor(self) -> str:
         """What a link to it names."""
-        return anchor(self.text)
+        return wording.anchor(self.text)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from circlemlp.report.comparison import MOST_COMPARED, Comparison
 from circlemlp.report.rulers import constant_error
 from circlemlp.report.statistics import FEWEST, FEWEST_PAIRED
 
+MOST_RATES = 30
+"""Learning rates that are written out."""
+
 
 def headline(comparison: Comparison) -> tuple[str, str, str]:
     """Say what explains the true error, how the architectures compare, and what limits both answers."""
@@ -76,7 +79,9 @@ def compared(comparison: Comparison) -> str:
 def _chosen(comparison: Comparison) -> str:
     rates = {cell.learning_rate for cell in comparison.cells}
     new = f" and on {words.count(comparison.judging.replicates, 'new replicate')}" if comparison.confirmation else ""
-    return f"{'Each at its own learning rate' if len(rates) > 1 else f'At learning rate {min(rates):g}'}{new},"
+    return (
+        f"{'Each at its own learning rate' if len(rates) > 1 else f'At learning rate {words.rate(min(rates))}'}{new},"
+    )
 
 
 def nothing_claimed(comparison: Comparison) -> str | None:
@@ -132,7 +137,7 @@ def _had_a_choice(comparison: Comparison) -> bool:
 
 
 def population(comparison: Comparison) -> str:
-    """Say which replicates judge, and what the intervals speak about."""
+    """Say what the intervals speak about."""
     config = comparison.cells[0].trained.config
     varied = ["initialisation"] + ["shuffling"] * (config.training.batch_size is not None)
     fresh = config.data.draws == "fresh"
@@ -143,7 +148,6 @@ def population(comparison: Comparison) -> str:
     else:
         shared, population = "all share one draw of the data", "these points, and not about other points"
     text = (
-        f"{stages(comparison)} "
         f"Replicates differ in {', '.join(varied[:-1])}{' and ' * (len(varied) > 1)}{varied[-1]}; {shared}. "
         f"So intervals and verdicts speak about networks that this recipe gives on {population}."
     )
@@ -181,18 +185,20 @@ def what_was_run(comparison: Comparison) -> tuple[str, str]:
     batches = "the full batch" if training.batch_size is None else f"mini-batches of {training.batch_size}"
     missing = len(rates) * len(comparison.best) - len(comparison.cells)
     holes = f" ({missing} of {len(rates) * len(comparison.best)} cells of the grid are missing)" if missing else ""
-    shown = ", ".join(f"{rate:g}" for rate in rates) if len(rates) <= 30 else f"{rates[0]:g} to {rates[-1]:g}"
+    shown = list(map(words.rate, rates))
+    listed = ", ".join(shown) if len(rates) <= MOST_RATES else f"{shown[0]} to {shown[-1]}"
     up_to = "up to " if config.early_stopping.patience is not None else ""
     constant = constant_error(true_boundary(config))
     drawn = "drawn anew for each replicate" if data.draws == "fresh" else "the same for all replicates"
     return (
         f"{words.count(len(comparison.best), 'architecture')}, {words.count(len(rates), 'learning rate')} "
-        f"({shown}), {words.count(comparison.cells[0].replicates, 'replicate')} of each cell{holes}: "
-        f"{words.count(words.networks(comparison.cells), 'network')}.{_confirmed(comparison)} "
+        f"({listed}), {words.count(comparison.cells[0].replicates, 'replicate')} of each cell{holes}: "
+        f"{words.count(words.networks(comparison.cells), 'network')}. A cell is an architecture at a learning rate, a "
+        f"replicate one training of it.{_confirmed(comparison)} "
         f"Each was trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
         f"{words.count(training.epochs, 'epoch')} in {training.dtype}.{_departures(comparison)}",
         f"Data: {wording.shape(data)}, {data.n_train} training and {data.n_validation} validation points, "
-        f"{drawn}, label noise {data.label_noise:g}. "
+        f"{drawn}, label noise {words.rate(data.label_noise)}. "
         f"Always giving the more frequent answer has true accuracy {1 - constant:.4f}.",
     )
 

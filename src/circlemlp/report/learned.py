@@ -145,7 +145,7 @@ def _finding(shown: Sequence[tuple[CellResult, float, int, bool]]) -> str:
     if measured := [one for one in known if np.isfinite(one[1])]:
         cell, error, segments = min(measured, key=lambda one: one[1])
         parts.append(
-            f"the smallest wrong area, {error:.3g} of the square, is that of {cell.architecture} at "
+            f"the smallest wrong area, {words.number(error)} of the square, is that of {cell.architecture} at "
             f"{words.rate(cell.learning_rate)}, with {words.count(segments, 'segment')}"
         )
     return words.sentence("; ".join(parts)) + "."
@@ -227,7 +227,7 @@ def draw_overlay(comparison: Comparison) -> style.Drawing | None:
         low, high = _angles(boundary)
         along.set(xlim=(low, high), ylim=(-limit, limit), xticks=np.linspace(low, high, 4))
         along.tick_params(labelsize=7.5)
-        along.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}°".replace("-", "\N{MINUS SIGN}"))
+        along.xaxis.set_major_formatter(lambda value, _: words.number(value, ".0f") + "°")
         along.set(yticklabels=[]) if column else along.set_ylabel("distance outward", fontsize=8)
     for place in range(len(shown), bands * columns):
         for axes in panels[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]:
@@ -291,7 +291,7 @@ def _where(boundary: Boundary, segments: dict[str, list[list[Points]]]) -> tuple
         medians = [float(np.median(values)) if len(values) else np.nan for values in own]
         means.append(medians)
         rows.append([name, *(words.number(value, ".2g") for value in medians)])
-    sectors_named = [f"{a:.0f}° to {b:.0f}°".replace("-", "\N{MINUS SIGN}") for a, b in pairwise(ends)]
+    sectors_named = [f"{words.number(a, '.0f')}° to {words.number(b, '.0f')}°" for a, b in pairwise(ends)]
     worst: dict[str, list[str]] = {}
     for name, medians in zip(names, means, strict=True):
         if np.isfinite(medians).any():

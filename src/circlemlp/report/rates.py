@@ -164,6 +164,6 @@ def _data(cells: list[CellResult]) -> Table:
     for cell in cells:
         known = style.finite(cell.true_errors)
         numbers = [np.median(known), known.min(), known.max()] if len(known) else []
-        shown = [f"{value:.3g}" for value in numbers] or [""] * 3
+        shown = [*map(words.number, numbers)] or [""] * 3
         rows.append([cell.architecture, words.rate(cell.learning_rate), *shown, cell.regime])
     return Table([*head, Numeric("highest"), "regime"], rows)

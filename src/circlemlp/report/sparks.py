@@ -40,7 +40,7 @@ def curve(cell: CellResult) -> Markup:
     x = 5 + rows / max(rows[-1], 1) * (WIDTH - 10)
     y = 4 + (high - medians) / max(high - low, 1e-9) * (HEIGHT - 16)
     line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    first, last = (f"{10 ** medians[place]:.3g}" for place in (0, -1))
+    first, last = (words.number(10 ** medians[place]) for place in (0, -1))
     return Markup(
         '<svg role="img" aria-label="Median validation loss: from {} to {}" class="spark" viewBox="0 0 300 40">'
         '<polyline points="{}"/><text x="5" y="38">{}</text><text x="295" y="38" text-anchor="end">{}</text></svg>'

@@ -22,9 +22,10 @@ from circlemlp.core.geometry import Points
 from circlemlp.core.network import arithmetic
 from circlemlp.core.parameters import Floats, Layout
 from circlemlp.core.true_error import SMOOTH, Decision, decide, true_error
-from circlemlp.report import style
+from circlemlp.report import style, words
 from circlemlp.report.boundary import LEARNED, TRUE, rings
 from circlemlp.report.colors import light
+from circlemlp.report.document import Numeric, Picture, Table
 
 MOST_REGIONS = 3000
 """A network with more has no picture: its file would be large, and its lines would be a grey square."""
@@ -37,7 +38,7 @@ WRONG = light("wrong")
 LINES: dict[str, Any] = {"edgecolor": light("soft"), "linewidth": 0.4}
 
 
-def draw_regions(config: Mapping[str, Any], parameters: Floats, path: Path) -> str | None:
+def draw_regions(config: Mapping[str, Any], parameters: Floats, path: Path) -> Picture | None:
     """Draw how a network divides the square.
 
     Parameters
@@ -51,7 +52,7 @@ def draw_regions(config: Mapping[str, Any], parameters: Floats, path: Path) -> s
 
     Returns
     -------
-    str or None
+    Picture or None
         What is seen, with its numbers. None, and no file, if the network is not piecewise linear, if it has no true
         error, if it gives one answer everywhere, or if it has more than ``MOST_REGIONS`` regions.
     """
@@ -68,19 +69,32 @@ def draw_regions(config: Mapping[str, Any], parameters: Floats, path: Path) -> s
         return None
     regions, cuts = len(divided[0]), divided[1]
     crossed = len(decision.segments)
-    bounded = sum(len(_by_bound_and_cut(one, decision.segments)[0]) for one in (decision.zeros, decision.ones))
+    answers = [_by_bound_and_cut(one, decision.segments) for one in (decision.zeros, decision.ones)]
+    bounded = sum(len(by_bound) for by_bound, _ in answers)
+    error = words.number(true_error(boundary, layout, parameters, activation))
     with style.context():
         figure, panels = _figure(boundary, decision, cuts)
         panels["enough"].set_title(f"{bounded + crossed} polygons are enough to know its answers")
         panels["all"].set_title(f"all {regions} regions")
         style.save(figure, path)
-    return (
+    finding = (
         f"A {'-'.join(map(str, layout.layer_sizes))} network is linear on each of {regions} polygons (top right). "
         f"To know its answer everywhere, {bounded + crossed} are enough (left): in {bounded} a bound on the logit has "
         f"one sign, and {crossed} are crossed by the decision boundary, which has as many segments. "
-        f"The true error is {true_error(boundary, layout, parameters, activation):.3g}. Bottom right, {ENLARGED} times "
+        f"The true error is {error}. Bottom right, {ENLARGED} times "
         "as large: around the corner of the decision boundary that is farthest from the true one."
     )
+    rows = [
+        ["polygons on which it is linear", str(regions)],
+        *(
+            [f"polygons with answer {answer}, known by a {how}", str(len(polygons))]
+            for answer, parts in enumerate(answers)
+            for how, polygons in zip(("bound", "cut"), parts, strict=True)
+        ),
+        ["segments of the decision boundary", str(crossed)],
+        ["true error", error],
+    ]
+    return Picture(path.name, finding, data=Table(["what", Numeric("number")], rows))
 
 
 def linear_regions(

@@ -14,7 +14,7 @@ from circlemlp.report import headline, operations, regimes, sensitivity, sparks,
 from circlemlp.report.cell_results import CellResult, numbered
 from circlemlp.report.choosing import BestRate
 from circlemlp.report.comparison import Comparison, Difference
-from circlemlp.report.document import Block, Code, Link, Numeric, Table, anchor
+from circlemlp.report.document import Block, Code, Link, Numeric, Table
 from circlemlp.report.statistics import Interval
 from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
 from circlemlp.store.trained import Trained
@@ -41,7 +41,11 @@ def _best_cells(one: BestRate) -> list[str]:
     rate = words.rate(one.cell.learning_rate) + (f" ({one.edge} of the grid)" if one.edge else "")
     if one.lacks:
         return [rate, "not confirmed", *[""] * 5]
-    errors = ["", ""] if judged.unknown else [f"{np.median(judged.true_errors):.3g}", f"{judged.true_errors.max():.3g}"]
+    errors = (
+        ["", ""]
+        if judged.unknown
+        else [words.number(np.median(judged.true_errors)), words.number(judged.true_errors.max())]
+    )
     scores = [words.score(judged, name) for name in ("error", "accuracy", "loss")]
     return [rate, scores[0], *errors, words.bad_runs(judged), *scores[1:]]
 
@@ -125,7 +129,7 @@ def cells_table(cells: Sequence[CellResult], records: Sequence[Record], commands
         ]
         for cell in ranked
     ]
-    anchors = [cell_anchor(cell) for cell in ranked]
+    anchors = [wording.anchor_of_cell(*cell.key) for cell in ranked]
     return Table(["architecture", *map(Numeric, numbers), "regime"], rows, anchors, more=more)
 
 
@@ -136,11 +140,6 @@ def _reproduced(record: Record, command: str) -> list[str]:
         f"found by tags.`circlemlp.records` LIKE '%{record.identity}%'",
         Markup('<code class="command">{}</code>').format(command),
     ]
-
-
-def cell_anchor(cell: CellResult) -> str:
-    """Return the anchor of a cell's row in the table of every cell."""
-    return anchor(f"cell {cell.architecture} at {cell.learning_rate:g}")
 
 
 def grid_table(comparison: Comparison) -> Table:
@@ -155,8 +154,8 @@ def grid_table(comparison: Comparison) -> Table:
         if cell is None:
             return "", ""
         known = not cell.unknown and not regimes.diverged(cell.trained)
-        text = f"{cell.error.estimate:.3g} {cell.regime}" if known else cell.regime
-        return Link(text + ", chosen" * (cell.key in chosen), cell_anchor(cell)), cell.regime
+        text = f"{words.number(cell.error.estimate)} {cell.regime}" if known else cell.regime
+        return Link(text + ", chosen" * (cell.key in chosen), wording.anchor_of_cell(*cell.key)), cell.regime
 
     if len(rates) >= len(names):
         head, first = ["learning rate", *names], [words.rate(rate) for rate in rates]
@@ -207,21 +206,6 @@ def _difference_row(one: Difference, practically_equal: float) -> list[str]:
     return [names, words.interval(one.ratio), wins, words.verdict(one, practically_equal)]
 
 
-def records_table(records: Sequence[Record], commands: Sequence[str]) -> Table:
-    """Return a line for each record, with the command that trains it."""
-    rows = [
-        [
-            wording.architecture(record.config.model),
-            words.rate(record.config.optimizer.learning_rate),
-            _numbers(record),
-            Code(record.identity[:12]),
-            Code(command),
-        ]
-        for record, command in zip(records, commands, strict=True)
-    ]
-    return Table(["architecture", Numeric("learning rate"), "replicates", "record", "command"], rows)
-
-
 def _numbers(record: Record) -> str:
     return numbered(np.array(record.config.training.numbers)).partition(" ")[2]
 
@@ -236,7 +220,7 @@ def facts(records: Sequence[Record]) -> Table:
         *([f"data{whose * (len(ranges) > 1)}", Code(digest)] for digest, whose in reversed(ranges.items())),
         ["code of the core", Code(records[0].ingredients["code"])],
         ["numeric environment", f"{environment}, BLAS {blas or 'of the system'}, one thread"],
-        ["optimizer", wording.optimizer(config)],
+        ["optimizer", wording.optimizer(config).replace("-", "\N{MINUS SIGN}")],
         ["seeds", f"data {config.data.seed}, training {config.training.seed}"],
     ]
     return Table(["what", "SHA-256 or value"], rows)

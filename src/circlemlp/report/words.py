@@ -38,7 +38,7 @@ def findings(comparison: Comparison) -> Iterator[str]:
         if names := [one.cell.architecture for one in comparison.best if one.lacks == lacking]:
             yield f"{some(names)}: {consequence}."
     if edges := [one for one in comparison.best if one.edge]:
-        rates = [f"{one.cell.architecture} ({one.cell.learning_rate:g}, the {one.edge})" for one in edges]
+        rates = [f"{one.cell.architecture} ({rate(one.cell.learning_rate)}, the {one.edge})" for one in edges]
         yield (
             f"The best learning rate is at an edge of the grid: {some(rates)}. A better one may lie beyond it, so "
             "nothing is claimed from the rank of such an architecture."
@@ -57,7 +57,7 @@ def findings(comparison: Comparison) -> Iterator[str]:
     if stuck := [cell for cell in cells if np.median(cell.true_errors) >= constant - 1e-12]:
         yield (
             f"The median network does no better than always giving one answer, which has true error {constant:.4g}: "
-            f"{some([f'{cell.architecture} at {cell.learning_rate:g}' for cell in stuck])}."
+            f"{some([f'{cell.architecture} at {rate(cell.learning_rate)}' for cell in stuck])}."
         )
 
 
@@ -107,9 +107,9 @@ def judged_again(comparison: Comparison) -> str:
         "Chosen and judged by the median validation loss of the last tenth of the epochs, and not by the last network"
     )
     rates = [
-        f"{now.cell.architecture} has {then.cell.learning_rate:g}"
+        f"{now.cell.architecture} has {rate(then.cell.learning_rate)}"
         f"{', which is not confirmed,' * (then.lacks == 'confirmation')} for its best rate instead of "
-        f"{now.cell.learning_rate:g}"
+        f"{rate(now.cell.learning_rate)}"
         for now, then in zip(comparison.last.best, comparison.typical.best, strict=True)
         if now.exists and now.cell is not then.cell
     ]
@@ -172,12 +172,12 @@ def interval(value: Interval, digits: str = ".3g") -> str:
     """Return an estimate, with its interval where it has one."""
     if math.isnan(value.estimate):
         return "not known"
-    text = f"{value.estimate:{digits}}"
+    text = number(value.estimate, digits)
     if not value.exists:
         return text
     if value.high > MOST_SHOWN:  # most replicates are equal, so they say nothing of how far the others may lie
         return f"{text} (no bounds)"
-    return f"{text} ({value.low:{digits}} to {value.high:{digits}})"
+    return f"{text} ({number(value.low, digits)} to {number(value.high, digits)})"
 
 
 def score(cell: CellResult, name: str) -> str:
@@ -190,13 +190,13 @@ def score(cell: CellResult, name: str) -> str:
 
 
 def number(value: float, digits: str = ".3g") -> str:
-    """Return a number, or nothing where it is not known."""
-    return f"{value:{digits}}" if math.isfinite(value) else ""
+    """Return a number, with a minus sign that is one, or nothing where it is not known."""
+    return f"{value:{digits}}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else ""
 
 
 def rate(value: float) -> str:
-    """Return a learning rate, with a minus sign that is one."""
-    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+    """Return a learning rate, or what else was set, as it was set."""
+    return number(value, "g")
 
 
 def epochs(number: float) -> str:

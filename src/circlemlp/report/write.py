@@ -6,6 +6,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from circlemlp.report import headline, words
 from circlemlp.report.boundary import median_replicate
 from circlemlp.report.cell_results import numbered
 from circlemlp.report.choosing import RULE
-from circlemlp.report.commands import commands
+from circlemlp.report.commands import commands, making
 from circlemlp.report.comparison import Comparison, compare
-from circlemlp.report.document import Block, Bullets, Heading, Picture, as_markdown, as_page
+from circlemlp.report.document import Block, Bullets, Code, Heading, Picture, as_markdown, as_page
 from circlemlp.report.figures import MOST_PANELS, draw_all
 from circlemlp.report.health import checks
 from circlemlp.report.pairs import matrix
@@ -35,7 +36,6 @@ from circlemlp.report.tables import (
     facts,
     grid_table,
     metrics,
-    records_table,
     timing,
 )
 from circlemlp.store import disk
@@ -44,6 +44,8 @@ from circlemlp.store.records import Record, Store
 from circlemlp.store.tables import CURVES, curve_rows
 
 REGIONS = "regions.svg"
+LONG = ("Health", "Every cell", "Cost")
+"""Sections that the page alone has."""
 QUESTION = "How do the shape of a multi-layer perceptron and its learning rate decide what it learns?"
 
 
@@ -55,6 +57,7 @@ def write_report(
     store: Store,
     settings: Report,
     confirmation: Sequence[Record] | None = None,
+    experiment: str = "",
 ) -> None:
     """Write report.md, report.html, metrics.json, best_cell.csv, timing.md and the figures into a folder.
 
@@ -73,6 +76,8 @@ def write_report(
     settings : Report
     confirmation : sequence of Record, optional
         As in ``compare``.
+    experiment : str, optional
+        The name of what the results are of, by which ``conf/`` may know how to make them.
 
     Raises
     ------
@@ -96,9 +101,9 @@ def write_report(
                 made.mkdir()
                 pictures = draw_all(made / "figures", comparison, curves)
                 pictures |= _draw_regions(made / "figures", comparison)
-                blocks = list(report(comparison, pictures, used, how))
-                _write(made / "report.md", as_markdown(title, blocks))
-                _write(made / "report.html", as_page(title, blocks, made / "figures"))
+                sections = report(comparison, pictures, used, how, making(experiment))
+                _write(made / "report.md", as_markdown(title, list(_in_short(sections))))
+                _write(made / "report.html", as_page(title, list(_in_full(sections)), made / "figures"))
                 _write(made / "metrics.json", json.dumps(metrics(comparison), indent=2) + "\n")
                 _write(made / "best_cell.csv", best_cell(comparison, curves))
                 _write(made / "timing.md", as_markdown("Training times", timing(used, store)))
@@ -129,10 +134,10 @@ def _draw_regions(folder: Path, comparison: Comparison) -> dict[str, Picture]:
     for one in sorted(comparison.best, key=lambda one: one.rank):
         trained = one.judged.trained
         row = median_replicate(trained)
-        seen = draw_regions(trained.records[0].ingredients["config"], trained.parameters[row], folder / REGIONS)
-        if seen:
-            which = f"It is replicate {trained.numbers[row]} at learning rate {one.cell.learning_rate:g}."
-            return {"regions": Picture(REGIONS, seen, which)}
+        drawn = draw_regions(trained.records[0].ingredients["config"], trained.parameters[row], folder / REGIONS)
+        if drawn:
+            which = f"It is replicate {trained.numbers[row]} at learning rate {words.rate(one.cell.learning_rate)}."
+            return {"regions": replace(drawn, note=which)}
     return {}
 
 
@@ -141,23 +146,46 @@ def _write(path: Path, text: str) -> None:
 
 
 def report(
-    comparison: Comparison, pictures: Mapping[str, Picture], records: Sequence[Record], how: Sequence[str]
-) -> Iterator[Block]:
-    """Yield the parts of the report; ``how`` are the commands that train its records."""
+    comparison: Comparison,
+    pictures: Mapping[str, Picture],
+    records: Sequence[Record],
+    how: Sequence[str],
+    making: Sequence[str],
+) -> dict[str, list[Block]]:
+    """Return the sections of the report by their titles.
+
+    ``how`` are the commands that train its records, and ``making`` those that make all of it, if they are known.
+    """
     sections: dict[str, Iterable[Block]] = {
         "The answer": [*headline.headline(comparison), pictures["answer"]],
-        "What was asked and run": [QUESTION, *headline.what_was_run(comparison), headline.population(comparison)],
+        "What was asked and run": _what_was_run(comparison),
         "Learning rate against error": _learning_rates(comparison, pictures),
         "What the networks learned": _shown(pictures, "boundaries", "replicates"),
         "Architectures in pairs": _architectures(comparison),
         "Health": _health(comparison, pictures),
         "Every cell": _every_cell(comparison, records, how),
         "Cost": _costs(comparison, pictures),
-        "Method and provenance": _method(pictures, records, how),
+        "Method and provenance": _method(comparison, pictures, records, making),
     }
+    return {title: list(blocks) for title, blocks in sections.items()}
+
+
+def _in_full(sections: Mapping[str, Sequence[Block]]) -> Iterator[Block]:
     for title, blocks in sections.items():
         yield Heading(title)
         yield from blocks
+
+
+def _in_short(sections: Mapping[str, Sequence[Block]]) -> Iterator[Block]:
+    """Yield all but what is long, and say where that is."""
+    yield from _in_full({title: blocks for title, blocks in sections.items() if title not in LONG})
+    yield f"The sections {', '.join(LONG)} are in report.html beside this file."
+
+
+def _what_was_run(comparison: Comparison) -> Iterator[Block]:
+    run, data = headline.what_was_run(comparison)
+    yield f"{QUESTION} {run}"
+    yield f"{data} {headline.stages(comparison)}"
 
 
 def _shown(pictures: Mapping[str, Picture], *names: str) -> list[Block]:
@@ -184,8 +212,8 @@ def _architectures(comparison: Comparison) -> Iterator[Block]:
         "labels do not count. Errors and losses are 25% trimmed means on the scale of the logarithm, accuracies 25% "
         "trimmed means"
         + (", with 95% intervals (Tukey and McLaughlin's). " if comparison.judging.accuracy.exists else ". ")
-        + f"A bad run diverged or has a true error above {settings.bad_run_error:g}; in parentheses is the 95% "
-        "interval of their share (Wilson's). A replicate that diverged counts as the worst possible."
+        + f"A bad run diverged or has a true error above {words.rate(settings.bad_run_error)}; in parentheses is the "
+        "95% interval of their share (Wilson's). A replicate that diverged counts as the worst possible."
     )
     yield best_table(comparison.best)
     text, *table = differences(comparison)
@@ -215,7 +243,10 @@ def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator
 
 
 def _every_cell(comparison: Comparison, records: Sequence[Record], how: Sequence[str]) -> Iterator[Block]:
-    yield f"All numbers here are of {numbered(comparison.cells[0].trained.numbers)}."
+    yield (
+        f"All numbers here are of {numbered(comparison.cells[0].trained.numbers)}. Each row has more: every replicate, "
+        "the curve, and commands that train the cell, or find its record, and print its means."
+    )
     yield cells_table(comparison.cells, records, how)
 
 
@@ -229,10 +260,17 @@ def _costs(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[
     yield costs_table(comparison.best)
 
 
-def _method(pictures: Mapping[str, Picture], records: Sequence[Record], how: Sequence[str]) -> Iterator[Block]:
+def _method(
+    comparison: Comparison, pictures: Mapping[str, Picture], records: Sequence[Record], making: Sequence[str]
+) -> Iterator[Block]:
     yield RULE
+    yield headline.population(comparison)
     yield from _shown(pictures, "regions")
-    yield "The code is under the MIT licence; how to cite it is in CITATION.cff. What decided these numbers:"
+    if making:
+        yield "All of this is made again by:"
+        yield from map(Code, making)
+    else:
+        yield "The results are made again by the commands of their cells."
+    yield "What decided the numbers:"
     yield facts(records)
-    yield "Each command trains a cell, or finds its record, and prints its means."
-    yield records_table(records, how)
+    yield "The code is under the MIT licence; how to cite it is in CITATION.cff."
