@@ -21,6 +21,7 @@ from circlemlp.store.records import Store
 from circlemlp.store.results import exported_folders
 from circlemlp.tracking.following import end_with, follow
 from circlemlp.tracking.index import Index
+from circlemlp.tracking.server import Server
 from circlemlp.tracking.serving import listen, serve
 
 
@@ -45,6 +46,9 @@ def main() -> int:
         index.restore()
     added = index.bring_up_to_date(Store(Path(config.paths.records)), exported_folders())
     print(f"{config.tracking.database}: {added} cells added", flush=True)
+    if config.tracking.uri:
+        pushed = Server(config.tracking.uri).push(index, everything=everything)
+        print(f"{config.tracking.uri}: {pushed} cells pushed", flush=True)
     if listening:
         serve(index, listening)
     return 0

@@ -206,7 +206,7 @@ class Confirmation(Section):
 
 
 class Tracking(Section):
-    """The MLflow index. ``database: null`` keeps none.
+    """The MLflow index. ``database: null`` keeps none; ``uri`` is that of an MLflow server which has a copy of it.
 
     ``experiment`` is the MLflow experiment of what is trained; records note it, beside what decides their result.
     """
@@ -217,6 +217,22 @@ class Tracking(Section):
     curve_points: Annotated[int, Field(ge=2, le=1000)]
     replicate_runs: Annotated[int, Field(ge=0, le=100_000)]
     port: Annotated[int, Field(ge=1, le=65_535)]
+    uri: str | None = None
+
+    @model_validator(mode="after")
+    def _uri_is_of_a_server(self) -> Self:
+        if self.uri is None:
+            return self
+        if not re.fullmatch(r"https?://(\[[\da-fA-F:]+\]|[\w.-]+)(:\d{1,5})?(/[\w.~/-]*)?", self.uri):
+            raise ValueError(  # without the value, as a password could be in it
+                "tracking.uri: must be the address of an MLflow server, such as http://127.0.0.1:8080; a name and a "
+                "password go into the environment, as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        if self.database is None:
+            raise ValueError(
+                f"tracking.uri={self.uri}: a server has a copy of the index, so tracking.database is needed"
+            )
+        return self
 
 
 class Paths(Section):

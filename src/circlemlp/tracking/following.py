@@ -1,14 +1,17 @@
 """Indexing while a sweep goes on, in a process that ends with the one that started it."""
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
 
 from circlemlp.config import Indexing
+from circlemlp.errors import UserError
 from circlemlp.store.records import Store
 from circlemlp.store.results import exported_folders
 from circlemlp.tracking.index import WRITING, Index
+from circlemlp.tracking.server import Server
 
 SECONDS_BETWEEN_LOOKS = 1.0
 DONE = b"done\n"
@@ -23,6 +26,7 @@ def follow(records: Path, settings: Indexing) -> None:
     threading.Thread(target=_listen, args=(done,), daemon=True).start()
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     index, store = Index(settings.tracking, settings.report), Store(records)
+    server, why_not = Server(settings.tracking.uri) if settings.tracking.uri else None, ""
     seen: set[str] = set()
     ended = False
     while not ended:
@@ -31,6 +35,19 @@ def follow(records: Path, settings: Indexing) -> None:
         if ended or present - seen:  # at the end always, for damaged ones that were trained again
             index.bring_up_to_date(store, exported_folders())
             seen = present
+            if server and (ended or not why_not):  # after a failure once more, at the end
+                why_not = _push(server, index, why_not)
+
+
+def _push(server: Server, index: Index, said: str) -> str:
+    """Copy the index to a server; return why that failed, which is said once."""
+    try:
+        server.push(index)
+    except UserError as error:
+        if str(error) != said:
+            print(error, file=sys.stderr)
+        return str(error)
+    return ""
 
 
 def _listen(done: threading.Event) -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mlflow.entities import ExperimentTag, ViewType
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -206,6 +206,22 @@ class Index:
                 found[name] = address(experiment.experiment_id, CONFIRMED if judged else CELLS)
         return found
 
+    def cells(self) -> dict[str, dict[str, set[str]]]:
+        """Return which records the cells of each experiment have, by its name and the identifiers of their runs."""
+        found = {}
+        for name, experiment in self._experiments().items():
+            with self._session() as session:
+                records = rows.cells(session)
+                stages = [
+                    rows.at_stage(session, experiment.experiment_id, one, deleted=False) for one in get_args(Stage)
+                ]
+            found[name] = {run: records[run] for run in set().union(*stages)}
+        return found
+
+    def pushing(self) -> contextlib.AbstractContextManager[None]:
+        """Wait until no other process on this machine copies this index to a server."""
+        return disk.lock(Path(f"{self._database}.push.lock"))
+
     def _check_artifacts(self) -> None:
         """Refuse another place of artifacts than that of the artifacts that are there."""
         for experiment in self._experiments().values():
@@ -345,7 +361,7 @@ class Index:
             if not detailed and before <= most:
                 self._leave_cells_alone(session, experiment.experiment_id, indexed.stage)
             cell = indexed.run(with_replicates=detailed)
-            folder = self._folder(experiment.experiment_id, cell.run_id)
+            folder = self.folder(experiment.experiment_id, cell.run_id)
             artifacts.write(folder, indexed.trained, picture=detailed or indexed.stage == "confirmation")
             rows.put(session, experiment.experiment_id, experiment.artifact_location, _user(), cell)
 
@@ -354,9 +370,9 @@ class Index:
         cells = rows.at_stage(session, experiment_id, stage, deleted=True)
         rows.delete_replicates(session, experiment_id, cells)
         for run in cells if stage == "tuning" else ():
-            (self._folder(experiment_id, run) / artifacts.PICTURE).unlink(missing_ok=True)
+            (self.folder(experiment_id, run) / artifacts.PICTURE).unlink(missing_ok=True)
 
-    def _folder(self, experiment_id: str, run: str) -> Path:
+    def folder(self, experiment_id: str, run: str) -> Path:
         """Return the folder of a run's artifacts, in which MLflow's server finds them."""
         return self._artifacts / experiment_id / run / "artifacts"
 

@@ -1,0 +1,214 @@
+"""A copy of the index on an MLflow server, made through MLflow's client.
+
+A server gives runs identifiers of its own, so the run of a cell is known there by a tag, and is pushed once. It is
+marked as running until all of it is there; one that an interrupted push left behind is taken out, and pushed anew.
+
+Machines may share a server. If two push the same cell at the same moment, one of them stops with a line, or the cell is
+there twice; the next push goes on from there and leaves one. What people change or delete there stays so.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Param, ViewType
+from mlflow.exceptions import MlflowException
+
+from circlemlp.errors import UserError, first_line
+from circlemlp.tracking.experiments import Experiment, view_tags
+from circlemlp.tracking.index import PLACE, Index
+from circlemlp.tracking.runs import RECORDS
+
+COPY, RUN, PARENT = "circlemlp.copy_of", "circlemlp.run", "mlflow.parentRunId"
+"""Tags: which experiment of the index it is, which run of the index it is, and of which run it is a child."""
+VALUES, POINTS = 100, 1000
+"""How many parameters, and how many points of metrics, a request may have."""
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """What there is of an experiment: the runs of its cells, by the identifiers that they have in the index."""
+
+    experiment_id: str
+    cells: dict[str, Any]
+
+
+class Server:
+    """An MLflow server that has a copy of an index.
+
+    Attributes
+    ----------
+    uri : str
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client = MlflowClient(uri)
+        self._known: dict[str, _Copied | None] = {}
+
+    def push(self, index: Index, *, everything: bool = False) -> int:
+        """Copy the cells that are not there yet, or have more records than there; return how many.
+
+        Parameters
+        ----------
+        index : Index
+        everything : bool
+            Whether to bring back what was deleted there.
+
+        Raises
+        ------
+        UserError
+            If the server cannot be reached, or refuses.
+        """
+        with index.pushing():
+            try:
+                if everything:
+                    self._restore()
+                return sum(self._push(index, name, cells) for name, cells in index.cells().items())
+            except (MlflowException, OSError) as error:
+                self._known.clear()  # another machine may have been at it
+                again = f"python pipelines/index.py tracking=server tracking.uri={self.uri}"
+                raise UserError(
+                    f"tracking.uri={self.uri}: not all runs are there ({_reason(error)}); `{again}` pushes the others"
+                ) from None
+
+    def _push(self, index: Index, name: str, cells: dict[str, set[str]]) -> int:
+        if name not in self._known:
+            self._known[name] = self._look(name)
+        copied = self._known[name]
+        if copied is None:
+            return 0
+        pushed = 0
+        for source, records in cells.items():
+            before = copied.cells.get(source)
+            if before is None or (_is_active(before) and _records(before) < records):
+                copied.cells[source] = self._copy(index, source, copied.experiment_id)
+                if before is not None:
+                    self._take_out(before)
+                pushed += 1
+        return pushed
+
+    def _copy(self, index: Index, source: str, experiment_id: str) -> Any:
+        """Copy a cell with its replicates; return its run there."""
+        here = MlflowClient(index.uri)
+        cell = here.get_run(source)
+        made = self._create(experiment_id, cell, {RUN: source})
+        for replicate in filter(_is_active, _replicates(here, cell)):
+            self._fill(self._create(experiment_id, replicate, {PARENT: made.info.run_id}), replicate, here)
+        folder = index.folder(cell.info.experiment_id, source)
+        if folder.is_dir():
+            self._client.log_artifacts(made.info.run_id, str(folder))
+        self._fill(made, cell, here)
+        return made
+
+    def _create(self, experiment_id: str, run: Any, tags: dict[str, str]) -> Any:
+        return self._client.create_run(experiment_id, run.info.start_time, run.data.tags | tags, run.info.run_name)
+
+    def _fill(self, made: Any, run: Any, here: MlflowClient) -> None:
+        """Copy what a run has in the index, and say at last that it is finished."""
+        to = made.info.run_id
+        parameters = [Param(*item) for item in run.data.params.items()]
+        points = [point for key in run.data.metrics for point in here.get_metric_history(run.info.run_id, key)]
+        for start in range(0, len(parameters), VALUES):
+            self._client.log_batch(to, params=parameters[start : start + VALUES])
+        for start in range(0, len(points), POINTS):
+            self._client.log_batch(to, metrics=points[start : start + POINTS])
+        if run.inputs.dataset_inputs:
+            self._client.log_inputs(to, run.inputs.dataset_inputs)
+        self._client.set_terminated(to, run.info.status, run.info.end_time)
+
+    def _look(self, name: str) -> _Copied | None:
+        """Return what there is of an experiment, which is made if it is not there; None if a person deleted it.
+
+        What an interrupted push left of a cell is taken out, and so is one of two that were pushed at once.
+        """
+        known = self._experiments().get(name)
+        if known is None:
+            tags = {COPY: name, "mlflow.experimentKind": "custom_model_development", **view_tags()}
+            made = self._client.create_experiment(name, tags=tags)
+            self._client.set_experiment_tag(made, "mlflow.note.content", Experiment.of(name).description(made))
+            return _Copied(made, {})
+        if not _is_active(known):
+            print(f"not pushed: what belongs to {name}, which was deleted there; --all brings it back", file=sys.stderr)
+            return None
+        cells: dict[str, Any] = {}
+        for run in sorted(
+            self._cells(known), key=lambda run: (run.info.lifecycle_stage, run.info.run_id)
+        ):  # deleted ones come last
+            source = run.data.tags[RUN]
+            if not _is_active(run):
+                cells.setdefault(source, run)
+            elif run.info.status == "FINISHED" and source not in cells:
+                cells[source] = run
+            else:
+                self._take_out(run)
+        return _Copied(known.experiment_id, cells)
+
+    def _experiments(self) -> dict[str, Any]:
+        """Return the copies of experiments, deleted ones among them, by the names that these have in the index."""
+        found = list(_all(self._client.search_experiments, ViewType.ALL))
+        if any(PLACE in one.tags for one in found):
+            raise UserError(f"tracking.uri={self.uri}: shows an index, which is made from records alone; name a server")
+        return {one.tags[COPY]: one for one in found if COPY in one.tags}
+
+    def _cells(self, experiment: Any) -> list[Any]:
+        found = _all(self._client.search_runs, [experiment.experiment_id], f"tags.`{RUN}` LIKE '%'", ViewType.ALL)
+        return list(found)
+
+    def _take_out(self, cell: Any) -> None:
+        """Delete the runs of a cell; without its tag it is not one that a person deleted."""
+        for run in _replicates(self._client, cell):
+            self._client.delete_run(run.info.run_id)
+        self._client.delete_tag(cell.info.run_id, RUN)
+        self._client.delete_run(cell.info.run_id)
+
+    def _restore(self) -> None:
+        """Bring back what people deleted there."""
+        self._known.clear()
+        for experiment in self._experiments().values():
+            if not _is_active(experiment):
+                self._client.restore_experiment(experiment.experiment_id)
+            for cell in self._cells(experiment):
+                for run in [cell, *_replicates(self._client, cell)]:
+                    if not _is_active(run):
+                        self._client.restore_run(run.info.run_id)
+
+
+def _all(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    """Yield all that a search finds, page after page."""
+    token = None
+    while True:
+        page = search(*arguments, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _replicates(client: MlflowClient, cell: Any) -> list[Any]:
+    own = f"tags.`{PARENT}` = '{cell.info.run_id}'"
+    return list(_all(client.search_runs, [cell.info.experiment_id], own, ViewType.ALL))
+
+
+def _is_active(one: Any) -> bool:
+    """Say whether an experiment, or a run, was not deleted."""
+    return bool(getattr(one, "info", one).lifecycle_stage == "active")
+
+
+def _records(cell: Any) -> set[str]:
+    return set(cell.data.tags[RECORDS].split())
+
+
+def _reason(error: BaseException) -> str:
+    """Say what is wrong: the error of the system under those of the libraries, if there is one."""
+    chain = [error]
+    while under := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(under)
+    for one in reversed(chain):
+        if isinstance(one, TimeoutError):
+            return "it does not answer"
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror
+    return first_line(error)[:300]
