@@ -90,7 +90,7 @@ def test_a_fresh_clone_elsewhere_gives_the_same_bytes(smoke, tmp_path):
         "dvc.lock",
         "reports/selection.json",
         "reports/report.md",
-        "reports/metrics.json",
+        "reports/true_error.json",
         "reports/figures/boundaries.svg",
     ):
         assert name in tracked
@@ -191,27 +191,45 @@ def test_metrics_plots_and_experiments(smoke):
     repro(smoke)
     was = chosen(smoke)
     smoke.commit()
-    shown = json.loads(smoke.run("dvc", "metrics", "show", "--json").stdout)
-    metrics = shown[""]["data"]["reports/metrics.json"]["data"]
-    assert set(metrics) == {"best", "2-64-1", "2-64-32-1"}
-    assert metrics["best"] == min((metrics["2-64-1"], metrics["2-64-32-1"]), key=lambda one: one["true_error"])
+    metrics = json.loads((smoke.folder / "reports/true_error.json").read_text())
+    assert set(metrics) == {"mlp_64", "mlp_64_32"}
+    shown = smoke.run("dvc", "metrics", "show").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.split()[:3] == ["Path", "mlp_64", "mlp_64_32"]
     smoke.run("dvc", "plots", "show", "--out", "plots")
-    page = (smoke.folder / "plots/index.html").read_text()
-    assert "boundaries.svg" in page
-    assert "validation_loss" in page
+    assert "learning_rates.svg" in needs_nothing_from_outside(smoke.folder / "plots/index.html")
 
     # Another value of a conf file, without touching the committed one.
     done = smoke.run("dvc", "exp", "run", "--set-param", "conf/model/mlp_64.yaml:hidden_layer_sizes=[32]")
     assert cells(done.stdout) == {"tune": (3, 3), "confirm": confirmed(smoke, was)}
     changed = yaml.safe_load((smoke.folder / "conf/model/mlp_64.yaml").read_text())
     assert changed == {"hidden_layer_sizes": [32], "activation": "relu", "initialisation": "he"}
-    changes = json.loads(smoke.run("dvc", "metrics", "diff", "--json").stdout)
-    assert "2-32-1" in json.dumps(changes)
-    everything = json.loads(smoke.run("dvc", "metrics", "diff", "--all", "--json").stdout)["reports/metrics.json"]
-    assert everything["best.validation_loss"]["old"] == metrics["best"]["validation_loss"]
+    changes = json.loads(smoke.run("dvc", "metrics", "diff", "--json").stdout)["reports/true_error.json"]
+    assert changes.keys() == {"mlp_64"}  # the same file, another size
+    assert changes["mlp_64"]["old"] == metrics["mlp_64"]
     smoke.run("dvc", "plots", "diff", "--out", "plots")
-    assert "workspace" in (smoke.folder / "plots/index.html").read_text()
-    assert "conf/model/mlp_64.yaml" in smoke.run("dvc", "exp", "show", "--json").stdout
+    assert "HEAD_reports_figures_learning_rates.svg" in needs_nothing_from_outside(smoke.folder / "plots/index.html")
+
+    table, *_ = smoke.run("dvc", "exp", "show", "--md").stdout.splitlines()
+    columns = [column.strip() for column in table.strip("|").split("|")]
+    of_a_stage = {path for stage in stages(smoke).values() for path in stage["deps"]}
+    sizes = [f"conf/model/{name}.yaml:hidden_layer_sizes" for name in ("mlp_64", "mlp_128", "mlp_64_32", "mlp_128_64")]
+    varied = ["grid.model", "grid.learning_rate", *sizes, "experiment", "data"]
+    assert columns[: -len(of_a_stage)] == ["Experiment", "Created", "mlp_64", "mlp_64_32", *varied]
+    changed, *_ = smoke.run("dvc", "exp", "show", "--md", "--only-changed").stdout.splitlines()
+    assert sizes[0] in changed
+    assert sizes[1] not in changed
+    assert changed.count("|") - 1 <= 12
+
+
+def needs_nothing_from_outside(path):
+    """Return the text of a page of DVC's plots, whose pictures are all there and which loads nothing else."""
+    page = path.read_text()
+    assert "<script" not in page
+    sources = re.findall(r'src="([^"]*)"', page)
+    assert sources
+    assert all((path.parent / source).exists() for source in sources)
+    return page
 
 
 def test_an_experiment_in_a_folder_of_its_own_leaves_this_one_alone(smoke):
@@ -241,8 +259,12 @@ def test_analytics_are_off(project):
     assert project.run("dvc", "config", "core.analytics").stdout.strip() == "false"
 
 
+def stages(project):
+    return yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]
+
+
 def test_no_stage_file_names_a_file_that_is_not_there(project):
-    whole = yaml.safe_load((project.folder / "dvc.yaml").read_text())
-    for path in [path for stage in whole["stages"].values() for path in stage["deps"]] + whole["params"]:
-        made = "${" in path or path in whole["stages"]["select"]["outs"][0]
-        assert made or (project.folder / path).exists(), path
+    named = [path for stage in stages(project).values() for path in stage["deps"]]
+    named += [path for params in stages(project)["tune"]["params"] for path in params]
+    for path in named:
+        assert "${" in path or path == "reports/selection.json" or (project.folder / path).exists(), path

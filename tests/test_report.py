@@ -63,8 +63,8 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
         report(tmp_path / name)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     pictures = ["answer", "boundaries", "costs", "learning_rates", "loss_curves", "regions", "replicates"]
-    texts = ["best_cell.csv", *(f"figures/{name}.svg" for name in pictures), "metrics.json"]
-    assert [str(path) for path in contents(tmp_path / "a")] == [*texts, "report.html", "report.md", "timing.md"]
+    texts = ["report.html", "report.md", "timing.md", "true_error.json"]
+    assert [str(path) for path in contents(tmp_path / "a")] == [*(f"figures/{name}.svg" for name in pictures), *texts]
 
 
 def test_it_says_what_was_run_and_what_came_out(tmp_path):
@@ -79,7 +79,7 @@ def test_it_says_what_was_run_and_what_came_out(tmp_path):
     assert "| 2-6-3-1 | 0.1 | diverged | diverged | diverged | 1 of 3 | 1 of 3 | diverged |" in text
 
 
-def test_tables_are_sorted_by_true_error(tmp_path):
+def test_tables_are_sorted_by_dvc_reads(tmp_path):
     text = report(tmp_path, GRID)
     every = text.partition("## Every cell")[2].partition("##")[0]
     errors = re.findall(r"^\| 2-\S+ \| \S+ \| (\S+) ", every, re.M)
@@ -125,7 +125,7 @@ def test_an_architecture_that_always_diverged_is_compared_with_nothing(tmp_path)
     text = report(tmp_path, records)
     assert "| 2-4-1 | none: too many replicates diverged at every rate |" in text
     assert "not comparable: 2-4-1 has more than a quarter of the replicates diverged at every rate" in text
-    assert json.loads((tmp_path / "metrics.json").read_text())["2-4-1"]["best_learning_rate"] is None
+    assert dvc_reads(tmp_path)["2-4-1"] is None
 
 
 def test_cells_that_differ_in_something_else_are_not_compared_and_the_keys_are_named():
@@ -151,7 +151,7 @@ def test_a_cell_whose_replicates_all_diverged_still_has_a_report(tmp_path):
     assert "| 2-4-1 | 0.1 | diverged | diverged | diverged | 2 of 2 | 2 of 2 | diverged |" in text
     assert "2 of 2 networks diverged." in text
     assert "2-4-1: no best learning rate, because at every one more than a quarter of the replicates diverged." in text
-    assert json.loads((tmp_path / "metrics.json").read_text())["2-4-1"]["validation_loss"] is None
+    assert dvc_reads(tmp_path)["2-4-1"] is None
 
 
 def grid(architectures, rates, losses=(0.1, 0.2), **keys):
@@ -182,7 +182,7 @@ def test_whatever_the_results_are_there_is_a_report(tmp_path, records, says):
     text = report(tmp_path, records)
     assert says in text
     assert not re.search(r"\bnan\b", re.sub("<code>.*?</code>", "", (tmp_path / "report.html").read_text()))
-    assert "NaN" not in (tmp_path / "metrics.json").read_text()
+    assert "NaN" not in (tmp_path / "true_error.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_whatever_confirms_there_is_a_report(tmp_path, confirmation, says):
     text = report(tmp_path, confirmation=confirmation)
     assert says in text
     assert not re.search(r"\bnan\b", re.sub("<code>.*?</code>", "", (tmp_path / "report.html").read_text()))
-    assert "NaN" not in (tmp_path / "metrics.json").read_text()
+    assert "NaN" not in (tmp_path / "true_error.json").read_text()
 
 
 def test_the_page_loads_nothing(tmp_path):
@@ -319,15 +319,16 @@ def test_what_a_killed_writer_left_is_cleared_and_permissions_are_the_user_s(tmp
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_metrics_are_those_of_the_best_rates(tmp_path):
-    report(tmp_path)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    means = {"true_error": 0.025, "validation_loss": 0.25}  # about: they are means of logarithms
-    assert metrics["2-6-3-1"] == pytest.approx(
-        {"best_learning_rate": 0.03, "validation_accuracy": 0.97, "bad_runs": 0} | means, rel=1e-3
-    )
-    assert metrics["best"] == metrics["2-6-3-1"]
-    assert all(len(repr(value)) <= 10 for value in metrics["best"].values())
+def dvc_reads(folder):
+    return json.loads((folder / "true_error.json").read_text())
+
+
+def test_what_dvc_reads_is_the_true_error_by_the_file_of_the_model(tmp_path):
+    report(tmp_path, [*GRID, *(made_up((64,), rate, [0.2, 0.2, 0.2]) for rate in (0.01, 0.03, 0.1))])
+    metrics = dvc_reads(tmp_path)
+    assert list(metrics) == ["2-4-1", "2-6-3-1", "mlp_64"]  # no file has the others
+    assert metrics["2-6-3-1"] == pytest.approx(0.025, rel=1e-3)  # about: it is a mean of logarithms
+    assert all(len(repr(value)) <= 10 for value in metrics.values())
 
 
 def test_results_whose_points_are_not_drawn_any_more_are_refused(tmp_path):
@@ -391,12 +392,7 @@ def test_every_number_about_the_best_rates_is_of_the_replicates_that_judge(tmp_p
     every = text.partition("## Every cell")[2].partition("##")[0]
     assert "All numbers here are of replicates 0 to 2." in every
     assert len(re.findall(r"^\| 2-", every, re.M)) == 5
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["best"] == metrics["2-4-1"]
-    assert metrics["2-4-1"]["true_error"] == pytest.approx(0.013, rel=0.02)
-    assert metrics["2-6-3-1"]["bad_runs"] == 5
-    last = (tmp_path / "best_cell.csv").read_text().splitlines()[-1]
-    assert last == "6,0.13,0.13"
+    assert dvc_reads(tmp_path)["2-4-1"] == pytest.approx(0.013, rel=0.02)
 
 
 def test_points_are_told_by_their_digests(tmp_path):
@@ -419,7 +415,6 @@ def test_a_replicate_that_two_records_have_is_one(tmp_path):
     ranges = [made_up((4,), 0.1, [0.1, 0.2, 0.9]), made_up((4,), 0.1, [0.9, 0.4], first=2)]
     text = report(tmp_path, ranges)
     assert "4 replicates of each cell: 4 networks" in text
-    assert (tmp_path / "best_cell.csv").read_text().splitlines()[-1] == "6,0.4,0.4"
 
 
 def test_points_of_the_confirmation_that_are_not_drawn_any_more_are_refused(tmp_path):

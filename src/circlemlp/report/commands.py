@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from circlemlp.config import CellConfig, Data
+from circlemlp.config import CellConfig, Data, Model
 from circlemlp.errors import UserError
 from circlemlp.project import CONF
 from circlemlp.store.records import Record
-from circlemlp.wording import in_hydra
+from circlemlp.wording import architecture, in_hydra
 
 
 def commands(records: Sequence[Record], data: Data) -> list[str]:
@@ -54,6 +54,12 @@ def making(experiment: str) -> list[str]:
     path = CONF / "experiment" / f"{experiment}.yaml"
     lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
     return [line.removeprefix("# ") for line in lines if line.startswith("# python ")]
+
+
+def model_name(model: Model) -> str:
+    """Return the name of an architecture's file in conf/model/, or, where it has none, that which it goes by."""
+    files = sorted((CONF / "model").glob("*.yaml"))
+    return next((path.stem for path in files if _read(path) == model.model_dump()), architecture(model))
 
 
 def _choices(group: str, default: str | None, own: Mapping[str, Any]) -> dict[str | None, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from circlemlp.errors import UserError
 from circlemlp.report import headline, operations, regimes, sensitivity, sparks, words
 from circlemlp.report.cell_results import CellResult, numbered
 from circlemlp.report.choosing import BestRate
+from circlemlp.report.commands import model_name
 from circlemlp.report.comparison import Comparison, Difference
 from circlemlp.report.document import Block, Code, Link, Numeric, Table
 from circlemlp.report.statistics import Interval
@@ -226,31 +226,15 @@ def facts(records: Sequence[Record]) -> Table:
     return Table(["what", "SHA-256 or value"], rows)
 
 
-def metrics(comparison: Comparison) -> dict[str, Any]:
-    """Return what ``dvc metrics`` shows: each architecture at its best learning rate, and the best of these."""
+def true_errors(comparison: Comparison) -> dict[str, float | None]:
+    """Return what ``dvc metrics`` shows: each architecture's true error, by the name of its file in conf/model/."""
 
-    def numbers(one: BestRate) -> dict[str, float | None]:
-        judged = one.judged
-        found = {
-            "best_learning_rate": one.cell.learning_rate,
-            "true_error": judged.error.estimate,
-            "validation_accuracy": judged.accuracy.estimate,
-            "validation_loss": judged.loss.estimate,
-        }
+    def rounded(one: BestRate) -> float | None:
+        estimate = one.judged.error.estimate
         # Six digits, because the last ones of a logarithm are the C library's.
-        rounded = {name: float(f"{x:.6g}") if one.exists and math.isfinite(x) else None for name, x in found.items()}
-        return {**rounded, "bad_runs": judged.bad_runs if one.exists else None}
+        return float(f"{estimate:.6g}") if one.exists and math.isfinite(estimate) else None
 
-    lowest, *_ = _ranked(comparison.best)
-    return {"best": numbers(lowest)} | {one.cell.architecture: numbers(one) for one in comparison.best}
-
-
-def best_cell(comparison: Comparison, curves: pd.DataFrame) -> str:
-    """Return, as CSV, the mean curves of the architecture with the lowest true error: what ``dvc plots`` overlays."""
-    lowest, *_ = _ranked(comparison.best)
-    own = rows_of(lowest.judged, curves)
-    means: str = own.groupby("epoch")[["training_loss", "validation_loss"]].mean().to_csv(lineterminator="\n")
-    return means
+    return {model_name(one.cell.trained.config.model): rounded(one) for one in comparison.best}
 
 
 def rows_of(cell: CellResult, table: pd.DataFrame) -> pd.DataFrame:

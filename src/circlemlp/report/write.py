@@ -27,7 +27,6 @@ from circlemlp.report.health import checks
 from circlemlp.report.pairs import matrix
 from circlemlp.report.subdivision import draw_regions
 from circlemlp.report.tables import (
-    best_cell,
     best_table,
     cells_table,
     choice_table,
@@ -35,8 +34,8 @@ from circlemlp.report.tables import (
     differences,
     facts,
     grid_table,
-    metrics,
     timing,
+    true_errors,
 )
 from circlemlp.store import disk
 from circlemlp.store.identity import canonical
@@ -59,7 +58,7 @@ def write_report(
     confirmation: Sequence[Record] | None = None,
     experiment: str = "",
 ) -> None:
-    """Write report.md, report.html, metrics.json, best_cell.csv, timing.md and the figures into a folder.
+    """Write report.md, report.html, true_error.json, timing.md and the figures into a folder.
 
     All are written aside first, so that a full disk does not leave new figures beside an old report.
 
@@ -104,8 +103,7 @@ def write_report(
                 sections = report(comparison, pictures, used, how, making(experiment))
                 _write(made / "report.md", as_markdown(title, list(_in_short(sections))))
                 _write(made / "report.html", as_page(title, list(_in_full(sections)), made / "figures"))
-                _write(made / "metrics.json", json.dumps(metrics(comparison), indent=2) + "\n")
-                _write(made / "best_cell.csv", best_cell(comparison, curves))
+                _write(made / "true_error.json", json.dumps(true_errors(comparison), indent=2) + "\n")
                 _write(made / "timing.md", as_markdown("Training times", timing(used, store)))
                 (folder / "figures").mkdir(exist_ok=True)
                 for path in [path for path in made.rglob("*") if path.is_file()]:
