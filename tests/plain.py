@@ -36,23 +36,23 @@ SLOPES = {
 
 
 def unflatten(flat, layer_sizes):
-    """Split a flat vector into the weights and biases of each layer."""
+    """Split a flat vector into the weights (fan_out, fan_in) and biases (fan_out,) of each layer."""
     layers, start = [], 0
     for fan_in, fan_out in pairwise(layer_sizes):
         block = flat[start : start + fan_out * (fan_in + 1)].reshape(fan_in + 1, fan_out)
-        layers.append((block[:-1].T, block[-1:].T))
+        layers.append((block[:-1].T, block[-1]))
         start += block.size
     return layers
 
 
 def forward(layers, x, activation="relu"):
-    """Return the logits (n,), every layer's input, samples as columns, and the hidden layers' scores."""
-    inputs, scores = [x.T], []
+    """Return the logits (n,), every layer's inputs (n, fan_in) and the hidden layers' scores (n, fan_out)."""
+    inputs, scores = [x], []
     for weights, bias in layers[:-1]:
-        scores.append(weights @ inputs[-1] + bias)
+        scores.append(inputs[-1] @ weights.T + bias)
         inputs.append(ACTIVATIONS[activation](scores[-1]))
     weights, bias = layers[-1]
-    return (weights @ inputs[-1] + bias)[0], inputs, scores
+    return (inputs[-1] @ weights.T + bias)[:, 0], inputs, scores
 
 
 def mean_loss(flat, layer_sizes, x, y, activation="relu"):
@@ -66,12 +66,12 @@ def gradient(flat, layer_sizes, x, y, activation="relu"):
     """Return the gradient of the mean loss, flat."""
     layers = unflatten(flat, layer_sizes)
     s, inputs, scores = forward(layers, x, activation)
-    delta = ((1 / (1 + np.exp(-s)) - y) / len(y))[np.newaxis]
+    delta = ((1 / (1 + np.exp(-s)) - y) / len(y))[:, np.newaxis]
     blocks = []
     for level in range(len(layers) - 1, -1, -1):
-        blocks.append(np.vstack([inputs[level] @ delta.T, delta.sum(axis=1)]).ravel())
+        blocks.append(np.vstack([inputs[level].T @ delta, delta.sum(axis=0)]).ravel())
         if level:
-            delta = (layers[level][0].T @ delta) * SLOPES[activation](scores[level - 1])
+            delta = (delta @ layers[level][0]) * SLOPES[activation](scores[level - 1])
     return np.concatenate(blocks[::-1])
 
 

@@ -1,5 +1,6 @@
 """What the documents say exists, exists; the commands that they show work."""
 
+import doctest
 import importlib
 import re
 import shlex
@@ -8,6 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import plain
+from circlemlp.core.loss import top_error
+from circlemlp.core.network import Network
+from circlemlp.core.optimizers import Adam, State
+from circlemlp.core.parameters import Layout
+from circlemlp.core.tiles import augment
 from circlemlp.run.compose import compose_jobs
 from conftest import SOURCE, TINY
 
@@ -48,33 +55,55 @@ def commands(text: str) -> list[str]:
 
 
 def test_every_equation_names_a_function_and_a_test_that_exist():
-    rows = re.findall(r"^\| [^|]*\| (`[^|]*) \| (`[^|]*) \|$", DERIVATION, re.M)
-    equations = set(re.findall(r"^> \((\d+[ab]?)\)", DERIVATION, re.M))
-    named = "\n".join(re.findall(r"^\| ([^|]*\(\d[^|]*) \| `", DERIVATION, re.M))
-    assert equations == set(re.findall(r"\((\d+[ab]?)\)", named))
+    rows = re.findall(r"^\| ([^|]*) \| (\[`[^|]*) \| (\[`[^|]*) \|$", DERIVATION, re.M)
+    equations = set(re.findall(r"\\tag\{(\w+)\}", DERIVATION))
+    assert equations == set(re.findall(r"\((\d+[ab]?)\)", "".join(equation for equation, _, _ in rows)))
     assert len(equations) >= 10
-    sources = "\n".join(path.read_text() for path in (SOURCE / "tests").rglob("test_*.py"))
-    for functions, tests in rows:
-        for name in re.findall(r"`([\w.]+)`", functions):
-            assert resolve(name), name
-        for name in re.findall(r"`(\w+)`", tests):
-            assert f"def {name}(" in sources, name
+    files = dict(re.findall(r"^\[([\w-]+)\]: \.\./(\S+)$", DERIVATION, re.M))
+    linked = re.findall(r"\[`([\w.]+)`\]\[([\w-]+)\]", DERIVATION)
+    assert {file for _, file in linked} == files.keys()
+    for name, file in linked:
+        path = Path(files[file])
+        if path.parts[0] == "tests":
+            assert f"def {name}(" in (SOURCE / path).read_text(), name
+        else:
+            found = importlib.import_module(".".join(path.with_suffix("").parts[1:]))
+            for part in name.split("."):
+                found = getattr(found, part)
 
 
-def resolve(name):
-    first, rest = name.split(".")
-    modules = dict.fromkeys(("Adam", "AdamW", "SGD"), "core.optimizers") | {"Schedule": "core.schedules"}
-    modules |= dict.fromkeys(("HiddenLayers", "OneHiddenLayer"), "core.passes")
-    modules |= {"Network": "core.network", "LossSum": "core.loss", "boundary": "report.boundary", "Cut": "core.tiles"}
-    module = importlib.import_module(f"circlemlp.{modules.get(first, f'core.{first}')}")
-    return getattr(getattr(module, first, module), rest, None)
+def test_the_step_that_is_worked_through_is_the_plain_network_s_and_the_core_s():
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", DERIVATION, re.M | re.S))
+    step = doctest.DocTestParser().get_doctest(code, {}, "the step", "docs/backpropagation.md", 0)
+    assert doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(step, clear_globs=False).failed == 0
+    x, y, gradient, theta = (step.globs[name] for name in ("x", "y", "gradient", "theta"))
+    layout, start = Layout((2, 2, 1)), np.concatenate([step.globs[name].T.ravel() for name in ("W1", "b1", "W2", "b2")])
+    assert gradient == pytest.approx(plain.gradient(start, layout.layer_sizes, x, y), rel=1e-14)
+    losses = plain.train(start, layout.layer_sizes, x, y, epochs=1, learning_rate=0.1)
+    assert plain.mean_loss(theta, layout.layer_sizes, x, y) == pytest.approx(losses[1], rel=1e-14)
+    assert f"the loss is {losses[1]:.4f}." in DERIVATION
+
+    network, inputs = Network(layout, start[np.newaxis]), augment(x, np.float64)[:, np.newaxis]
+    logits, signs = np.empty((1, 1, len(x))), plain.signs_of_labels(y, np.float64)
+    network.forward(inputs, logits)
+    top_error(logits, signs, len(x), out=network.top_error(inputs))
+    network.backward(inputs, starts_batch=True, ends_batch=True)
+    assert network.gradient[0] == pytest.approx(gradient, rel=1e-14)
+    Adam(0.1).step(State.of(network.parameters), network.gradient, network.parameters)
+    assert network.parameters[0] == pytest.approx(theta, rel=1e-14)
+
+
+def test_the_plain_network_has_as_many_lines_as_they_say():
+    lines = len((SOURCE / "tests/plain.py").read_text().splitlines())
+    for text in (README, DERIVATION):
+        assert re.findall(r"plain\.py\): (\d+) lines", text) == [str(lines)]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_and_every_file_named_leads_somewhere(path):
     text = path.read_text()
     assert "@@" not in text  # a figure that is still to come
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
+    for target in re.findall(r"(?:\]\(|^\[[\w-]+\]: )([^)#\n]+)", text, re.M):
         assert "://" in target or (path.parent / target).exists(), target
     for script in re.findall(r"\b((?:pipelines|benchmarks|tests)/\w+\.py)", text):
         assert (SOURCE / script).exists(), script
@@ -157,10 +186,8 @@ def test_the_readme_tells_how_to_add_an_architecture(tiny):
     assert "2-32-32-1" in tiny.train("-m", f"model={Path(file).stem}", *TINY).stdout
 
 
-def test_the_python_of_the_readme_runs():
+def test_the_python_of_the_readme_can_be_pasted(capsys):
     (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-1, 1, (200, 3))
-    names = {"X_train": x[:100], "y_train": x[:100, 0] > 0, "X_test": x[100:], "y_test": x[100:, 0] > 0}
-    exec(compile(code, "README.md", "exec"), names)
-    assert names["classifier"].score(names["X_test"], names["y_test"]) > 0.9
+    exec(compile(code, "README.md", "exec"), {})
+    said, printed = float(code.rpartition("# ")[2]), float(capsys.readouterr().out)
+    assert printed == pytest.approx(said, abs=0.01)

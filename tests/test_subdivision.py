@@ -38,7 +38,7 @@ def trained():
 def logits_and_signs(parameters, points, activation):
     """Return the logits of points, and which hidden nodes' scores are above zero there."""
     logits, _, scores = plain.forward(plain.unflatten(parameters, LAYOUT.layer_sizes), points, activation)
-    return logits, np.vstack(scores).T > 0
+    return logits, np.hstack(scores) > 0
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
