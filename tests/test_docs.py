@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import plain
 from circlemlp.core.loss import top_error
@@ -165,19 +166,36 @@ def test_a_command_that_is_shown_composes(command):
         assert (SOURCE / script).exists()
 
 
+def run_small(project, command):
+    """Run a script's command as it stands, with overrides behind it that make it small."""
+    program, *words = shlex.split(command)
+    script = Path(words[0]).stem
+    done = project.run(program, *words, *SMALL[script])
+    if script == "report":
+        (folder,) = re.findall(r"^(\S+)/report.md", done.stdout, re.M)
+        assert (project.folder / folder / "report.html").exists()
+
+
 def test_the_commands_of_the_readme_work_one_after_the_other(project):
-    """Each is run as it stands, with overrides behind it that make it small."""
     project.run("python", "pipelines/generate.py", *SMALL["generate"])  # in place of `make repro`
     for command in commands(README):
-        program, *words = shlex.split(command)
-        script = Path(words[0]).stem
-        if program == "python":
-            done = project.run(program, *words, *SMALL[script])
-            if script == "report":
-                (folder,) = re.findall(r"^(\S+)/report.md", done.stdout, re.M)
-                assert (project.folder / folder / "report.html").exists()
-        elif program != "make" and (instead := INSTEAD.get(command, command)):
+        if command.startswith("python "):
+            run_small(project, command)
+        elif not command.startswith("make ") and (instead := INSTEAD.get(command, command)):
             project.run(*shlex.split(instead))
+
+
+@pytest.mark.parametrize(
+    "name", ["architectures_by_learning_rate", "initialisations", "smoke"]
+)  # homework: the README's
+def test_the_commands_of_an_experiment_work_one_after_the_other(project, name):
+    project.run("python", "pipelines/generate.py", *SMALL["generate"])
+    text = (SOURCE / f"conf/experiment/{name}.yaml").read_text()
+    shown = re.findall(r"^# (python .*)$", text, re.M)
+    assert shown
+    for command in shown:
+        run_small(project, command)
+    assert len(project.records()) == np.prod([len(values) for values in yaml.safe_load(text)["grid"].values()])
 
 
 def test_the_readme_tells_how_to_add_an_architecture(tiny):
