@@ -27,7 +27,7 @@ from circlemlp.store import disk
 from circlemlp.store.records import DamagedRecord, Record, Store
 from circlemlp.store.stages import Stage, run_id, stage_of
 from circlemlp.store.trained import join
-from circlemlp.tracking import artifacts, rows
+from circlemlp.tracking import artifacts, models, rows
 from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, view_tags
 from circlemlp.tracking.runs import Indexed
 
@@ -101,6 +101,7 @@ class Index:
             else:
                 self._make_database()
             self._store = SqlAlchemyStore(self.uri, ARTIFACTS)
+            self._models = models.Models(self._store, self.uri, self._artifacts, self._report)
             self._check_artifacts()
 
     def _look(self) -> None:
@@ -161,6 +162,7 @@ class Index:
             new = [one for one in new if self._run_of.get(one) not in decided]
             for of, group in self._read([records], new, left_out):
                 written |= self._add(of, group, [records], there, left_out, but=decided)
+            self._recommend(results, left_out)
             self._name(left_out)
             if written:
                 self._analyze()
@@ -181,6 +183,20 @@ class Index:
         decided |= known.keys() | written
         return written
 
+    def _recommend(self, results: Sequence[Path], left_out: list[Exception]) -> None:
+        """Have the model that each experiment recommends."""
+        experiments = self._experiments()
+        for folder in results:
+            name, stage = stage_of(folder.name)
+            experiment = experiments.get(name)
+            if stage == "tuning" or experiment is None or experiment.lifecycle_stage == "deleted":
+                continue
+            try:
+                with WRITING:
+                    self._models.recommend(name, experiment, folder)
+            except UserError as error:
+                left_out.append(error)
+
     def _analyze(self) -> None:
         """Let SQLite look at some rows of each index: MLflow's page of 10,000 cells is then sorted at once."""
         with contextlib.closing(sqlite3.connect(self._database.absolute(), timeout=20)) as connection, connection:
@@ -195,6 +211,7 @@ class Index:
                     self._store.restore_experiment(experiment.experiment_id)
             with self._session() as session:
                 rows.restore(session)
+            self._models.restore()
 
     def addresses(self) -> dict[str, str]:
         """Return where MLflow shows each experiment, by its name: the cells that judge, if there are any."""
