@@ -34,7 +34,7 @@ from circlemlp.store.results import export, exported_folders
 from circlemlp.tracking.index import Index
 from conftest import Project
 from made_up import SETTINGS, made_up
-from test_index import free_port, get, own_processes, serving, wait_until, with_records
+from test_index import ODD, free_port, get, own_processes, serving, wait_until, with_records
 
 
 def judged(hidden, losses, first=3, **others):
@@ -239,8 +239,8 @@ POINTS = [[round(0.05 * i, 2), round((0.3 * i) % 1, 1)] for i in range(21)]
 
 @pytest.fixture
 def ui(template, tmp_path):
-    """A project whose index has a model, and the port on which MLflow shows it."""
-    project = with_records(tmp_path / "project", template, [])
+    """A project whose index has a model, in a folder of any name, and the port on which MLflow shows it."""
+    project = with_records(tmp_path.joinpath(*ODD, "project"), template, [])
     export(project.folder / "results/mine_confirmation", CONFIRMATION)
     with serving(project) as (_, port):
         yield project, port
