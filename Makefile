@@ -18,7 +18,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what has to be there is looked for before .venv is built
-.PHONY: help install repro ui test lint verify bench bench-sweep calibrate mutants peers lock clean clean-logs repository
+.PHONY: help install repro ui test lint verify doctor bench bench-sweep calibrate mutants peers lock clean clean-logs repository
 
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ verify: repository .venv/.installed ## check every record and result, compute th
 	python pipelines/verify.py
 	dvc status
 	@dvc status --quiet
+
+doctor: .venv/.installed ## say how packages, kernels, disk, index and pipeline are, and what to do about it
+	@python pipelines/doctor.py
 
 bench: .venv/.installed ## time an epoch of the core beside JAX, PyTorch, scikit-learn and plain NumPy, on one core
 	python benchmarks/bench.py

@@ -56,7 +56,7 @@ def read_regular(path: Path, limit: int) -> bytes:
 @contextlib.contextmanager
 def aside(folder: Path) -> Iterator[Path]:
     """Make a temporary folder inside a folder, and remove it at the end with whatever is left in it."""
-    made = Path(tempfile.mkdtemp(prefix=".aside-", dir=folder))
+    made = folder / Path(tempfile.mkdtemp(prefix=".aside-", dir=folder)).name  # relative if the folder is
     try:
         with open(made / "lock", "wb") as held:
             _flock(held.fileno(), made / "lock", fcntl.LOCK_EX)

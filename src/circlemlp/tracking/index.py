@@ -27,7 +27,7 @@ from circlemlp.store import disk
 from circlemlp.store.records import DamagedRecord, Record, Store
 from circlemlp.store.stages import Stage, run_id, stage_of
 from circlemlp.store.trained import join
-from circlemlp.tracking import artifacts, models, rows
+from circlemlp.tracking import artifacts, models, rows, schema
 from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, view_tags
 from circlemlp.tracking.runs import Indexed
 
@@ -98,6 +98,8 @@ class Index:
                 raise UserError(f"{self._database}: is not a regular file; {AGAIN}")
             if self._database.exists() and self._database.stat().st_size:
                 self._look()
+                if upgraded := schema.upgrade(self._database, AGAIN):
+                    print(upgraded, file=sys.stderr)
             else:
                 self._make_database()
             self._store = SqlAlchemyStore(self.uri, ARTIFACTS)
