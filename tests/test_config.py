@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import yaml
 
-from circlemlp.config import CellConfig, allowed, known_keys, parse
+from circlemlp.config import CellConfig
 from circlemlp.core.data import sample_dataset
 from circlemlp.core.recipe import Recipe
 from circlemlp.core.training import train
 from circlemlp.errors import ConfigError
+from circlemlp.run.checking import allowed, known_keys, parse
 from conftest import SOURCE
 
 CHOSEN = {
@@ -64,7 +65,7 @@ def changed(key, value):
         ("data.n_train", 0, "data.n_train=0: must be a whole number at least 1"),
         ("data.label_noise", 0.5, "data.label_noise=0.5: must be a number at least 0 and below 0.5"),
         ("data.seed", -1, "data.seed=-1: must be a whole number at least 0"),
-        ("data.shape", "square", "data.shape=square: must be one of quarter_circle, disk, rings"),
+        ("data.shape", "square", "data.shape=square: must be one of disk, quarter_circle, rings"),
         ("data.inner_radius", 0.1, "data.inner_radius=0.1: the chosen data has no such key"),
         ("training.batch_size", 0, "training.batch_size=0: must be null, or a whole number at least 1"),
         ("training.epochs", True, "training.epochs=True: must be a whole number"),

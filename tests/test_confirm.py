@@ -16,7 +16,7 @@ TUNED, CONFIRMED = "paths.results=results/mine", "paths.confirmation=results/min
 def selected(tiny):
     """A project with a sweep of four cells and what it chose."""
     tiny.train("-m", *SWEEP, TUNED)
-    tiny.run("python", "pipelines/generate.py", *TINY, "confirmation.replicates=15")
+    tiny.run("python", "pipelines/generate.py", *TINY)
     tiny.run("python", "pipelines/select_rates.py", *TINY, TUNED)
     return tiny
 
@@ -27,6 +27,10 @@ def confirm(project, *arguments, code=0):
 
 def chosen(project):
     return selection.read(project.folder / "reports/selection.json")
+
+
+def judges(project):
+    return results.read(project.folder / "results/mine_confirmation")
 
 
 def edit(project, change):
@@ -41,18 +45,22 @@ def test_the_chosen_cells_are_trained_as_the_replicates_that_follow(selected):
     assert wanted.tuned.numbers == range(2)
     cells = {(tuple(one.model.hidden_layer_sizes), rate) for one in wanted.choices for rate in one.learning_rates}
     before = selected.records()
-    done = confirm(selected, *SWEEP, "confirmation.replicates=12")
-    assert selected.states(done) == ["trained"] * 2 * len(cells)
+    done = confirm(selected, *SWEEP, "confirmation.replicates=10")
+    assert selected.states(done) == ["trained"] * len(cells)
     new = [Store(selected.folder / "runs").load(identity) for identity in selected.records() - before]
     assert {one.volatile.experiment for one in new} == {"sweeps_by_hand_confirmation"}
     found = {(tuple(one.config.model.hidden_layer_sizes), one.config.optimizer.learning_rate) for one in new}
     assert found == cells
-    assert {one.config.training.numbers for one in new} == {range(2, 12), range(12, 14)}
-    left = results.read(selected.folder / "results/mine_confirmation")
-    assert {one.identity for one in left} == {one.identity for one in new}
-    # More of them are the next ranges: whole ones that are there are found.
-    states = selected.states(confirm(selected, "-m", *SWEEP, "confirmation.replicates=15"))
-    assert (states.count("found"), states.count("trained")) == (len(cells), len(cells))
+    assert {one.config.training.numbers for one in new} == {range(2, 12)}
+    assert {one.identity for one in judges(selected)} == {one.identity for one in new}
+    # More of them are more records, and none that is there is trained again.
+    states = selected.states(confirm(selected, "-m", *SWEEP, "confirmation.replicates=30"))
+    assert (states.count("found"), states.count("trained")) == (len(cells), 2 * len(cells))
+    assert {number for one in judges(selected) for number in one.config.training.numbers} == set(range(2, 32))
+    says = (
+        "error: confirmation.replicates=25: must be a whole number at least 10 and at most 10_000 and a multiple of 10"
+    )
+    assert confirm(selected, *SWEEP, "confirmation.replicates=25", code=2).stderr == f"{says}\n"
 
 
 def test_a_selection_that_was_edited_is_what_is_trained(selected):
@@ -60,10 +68,10 @@ def test_a_selection_that_was_edited_is_what_is_trained(selected):
         values["choices"] = [one | {"learning_rate": 0.01, "by_typical_loss": None} for one in values["choices"]]
 
     edit(selected, change)
-    assert selected.states(confirm(selected, *SWEEP, "confirmation.replicates=1")) == ["trained"] * 2
-    left = results.read(selected.folder / "results/mine_confirmation")
+    assert selected.states(confirm(selected, *SWEEP, "confirmation.replicates=10")) == ["trained"] * 2
+    left = judges(selected)
     assert {one.config.optimizer.learning_rate for one in left} == {0.01}
-    assert {one.config.training.numbers for one in left} == {range(2, 3)}
+    assert {one.config.training.numbers for one in left} == {range(2, 12)}
 
 
 def nothing(values):

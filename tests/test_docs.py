@@ -28,7 +28,7 @@ SMALL = {
     "generate": POINTS,
     "train": TRAINING,
     "select_rates": POINTS,
-    "confirm": (*TRAINING, "confirmation.replicates=2"),
+    "confirm": (*TRAINING, "confirmation.replicates=10"),
     "report": POINTS,
 }
 """Overrides that make the documented commands take seconds."""

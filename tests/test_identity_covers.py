@@ -71,11 +71,11 @@ def train(name, path, source, records, values):
         sys.settrace(trace)
     try:
         if values:
-            from circlemlp import config, numerics, pinning
-            from circlemlp.run import cells
+            from circlemlp import numerics, pinning
+            from circlemlp.run import cells, checking
             from circlemlp.store.records import Store
 
-            cell = cells.Cell.of(config.parse(values), numerics.read_back(pinning.resolve("auto")))
+            cell = cells.Cell.of(checking.parse(values), numerics.read_back(pinning.resolve("auto")))
             cells.run(cell, Store(Path(records)))
         else:
             from circlemlp.run.train_door import train_door

@@ -1,20 +1,10 @@
-"""The configuration: every key, its type and its range.
+"""The configuration: every key, its type and its range."""
 
-Hydra composes ``conf/`` into a tree; ``parse`` turns that tree into a ``Config`` or ends in one line that
-names the key, the value, what is allowed and, for an unknown key, the nearest known one.
-"""
-
-import difflib
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-import annotated_types
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
-
-from circlemlp.errors import ConfigError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 def _is_a_path(text: str) -> str:
@@ -48,9 +38,14 @@ def _is_of_a_confirmation(text: str) -> str:
 CONFIRMED = "_confirmation"
 """How the names of folders of results end whose replicates judge, and of no others."""
 LONGEST_NAME = 100
+CONFIRMED_TOGETHER = 10
+"""How many of the replicates that judge a cell are one record: more of them are then more records, and the first ones
+are found."""
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_is_a_path)]
-ResultsFolder = Annotated[str, Field(pattern=r"^results/\w[\w.-]*$")]
+ResultsFolder = Annotated[
+    str, Field(pattern=r"^results/\w[\w.-]*$", description="a folder in results/, such as results/mine")
+]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -73,7 +68,7 @@ class DataSection(Section):
     replicate, or one that they share.
     """
 
-    file: Annotated[PathText, Field(pattern=r"\.npz$", exclude=True)] = ""
+    file: Annotated[PathText, Field(pattern=r"\.npz$", exclude=True, description="a file.npz")] = ""
     draws: Literal["fresh", "shared"]
     n_train: Count
     n_validation: Count
@@ -112,8 +107,6 @@ class Rings(DataSection):
 
 
 Data = QuarterCircle | Disk | Rings
-CHOOSING = {"data.shape": ("quarter_circle", "disk", "rings"), "optimizer.name": ("adam", "adamw", "sgd")}
-"""The keys whose value says which other keys their section has."""
 
 
 class Model(Section):
@@ -202,7 +195,7 @@ class Training(Replicates):
 class Confirmation(Section):
     """How many new replicates judge each chosen cell: those whose numbers follow the ones that chose it."""
 
-    replicates: Annotated[int, Field(ge=1, le=10_000)]
+    replicates: Annotated[int, Field(ge=CONFIRMED_TOGETHER, le=10_000, multiple_of=CONFIRMED_TOGETHER)]
 
 
 class Tracking(Section):
@@ -331,112 +324,3 @@ class Config(CellConfig):
         if not self.data.file:
             raise ValueError("data.file: is missing; allowed: a file.npz")
         return self
-
-
-def parse(values: Mapping[str, Any]) -> Config:
-    """Turn a composed tree of plain values into a checked configuration.
-
-    Raises
-    ------
-    ConfigError
-        Naming the first offending key.
-    """
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
-
-
-def known_keys() -> dict[str, FieldInfo]:
-    """Return every key, dotted, with its field."""
-
-    def walk(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-        for name, field in section.model_fields.items():
-            parts = _sections_of(field)
-            if not parts:
-                yield prefix + name, field
-            for part in parts:
-                yield from walk(part, f"{prefix}{name}.")
-
-    return dict(walk(Config, ""))
-
-
-def unknown_key(key: str, value: object) -> ConfigError:
-    """Return the error for a key that does not exist, with the nearest that does."""
-    keys = known_keys()
-    if key in keys:
-        return ConfigError(f"{key}={_show(value)}: the chosen {key.split('.')[0]} has no such key")
-    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
-    return ConfigError(
-        f"{key}={_show(value)}: there is no such key; the nearest known key is {nearest} ({allowed(nearest)})"
-    )
-
-
-def allowed(key: str) -> str:
-    """Say in words what a known key may be."""
-    if key in CHOOSING:
-        return "one of " + ", ".join(CHOOSING[key])
-    return _allowed(known_keys()[key].annotation, known_keys()[key].metadata)
-
-
-def _sections_of(field: FieldInfo) -> list[type[Section]]:
-    candidates = get_args(field.annotation) or (field.annotation,)
-    return [c for c in candidates if isinstance(c, type) and issubclass(c, Section)]
-
-
-def _allowed(annotation: Any, metadata: list[Any]) -> str:
-    if hasattr(annotation, "__metadata__"):
-        inner = annotation.__metadata__
-        return _allowed(annotation.__origin__, [*_constraints(inner), *metadata])
-    arguments = get_args(annotation)
-    if type(None) in arguments:
-        (rest,) = (a for a in arguments if a is not type(None))
-        return f"null, or {_allowed(rest, metadata)}"
-    if getattr(annotation, "__origin__", None) is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if getattr(annotation, "__origin__", None) is list:
-        return f"a list of one or more, each of them {_allowed(arguments[0], [])}"
-    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[annotation]
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    limits = [
-        f"{words[name]} {getattr(constraint, name):_}"
-        for constraint in metadata
-        for name in words
-        if isinstance(constraint, annotated_types.BaseMetadata) and hasattr(constraint, name)
-    ]
-    patterns = [str(constraint.pattern) for constraint in metadata if getattr(constraint, "pattern", None)]
-    if patterns:
-        kind = "a file.npz" if patterns[0].endswith("npz$") else "a folder in results/, such as results/mine"
-    return " ".join([kind, " and ".join(limits)]).strip()
-
-
-def _constraints(metadata: tuple[Any, ...]) -> list[Any]:
-    return [c for m in metadata for c in (m.metadata if isinstance(m, FieldInfo) else [m])]
-
-
-def _show(value: object) -> str:
-    text = "null" if value is None else str(value).replace(" ", "")
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    path = [part for part in first["loc"] if not any(part in names for names in CHOOSING.values())]
-    key = ".".join(str(part) for part in path if isinstance(part, str))
-    if first["type"] == "extra_forbidden":
-        return str(unknown_key(key, first["input"]))
-    if first["type"] == "value_error":
-        reason = str(first["ctx"]["error"])
-        return f"{key}={_show(first['input'])}: {reason}" if key in known_keys() else reason
-    if first["type"] == "string_unicode":
-        return f"{key}: has bytes that are not UTF-8"
-    if first["type"] == "missing":
-        return f"{key}: is missing; allowed: {allowed(key) if key in known_keys() else 'a section'}"
-    if first["type"].startswith("union_tag"):
-        (chooser,) = (chooser for chooser in CHOOSING if chooser.startswith(f"{key}."))
-        return f"{chooser}={_show(first['input'].get(chooser.split('.')[1]))}: must be {allowed(chooser)}"
-    if key not in known_keys():
-        return f"{key}={_show(first['input'])}: must be a section of keys"
-    item = "".join(f"[{part}]" for part in path if isinstance(part, int))
-    may_be = allowed(key).rpartition("each of them ")[2] if item else allowed(key)
-    return f"{key}{item}={_show(first['input'])}: must be {may_be}"

@@ -32,9 +32,10 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from circlemlp.config import Config, known_keys, parse, unknown_key
+from circlemlp.config import Config
 from circlemlp.errors import ConfigError, first_line
 from circlemlp.project import CONF
+from circlemlp.run.checking import known_keys, parse, unknown_key
 from circlemlp.store.disk import read_regular
 from circlemlp.wording import in_hydra
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from circlemlp.config import CONFIRMED
+from circlemlp.config import CONFIRMED, CONFIRMED_TOGETHER
 from circlemlp.errors import ConfigError
 from circlemlp.run.compose import CommandLine, Job, checked, compose_jobs, explain
 from circlemlp.run.door import prepare
@@ -13,8 +13,6 @@ from circlemlp.store import selection
 from circlemlp.store.selection import Selection, common_settings
 from circlemlp.wording import architecture, in_hydra
 
-RANGE = 10
-"""Replicates of a record, at most."""
 AGAIN = "choose again, with pipelines/select_rates.py"
 
 
@@ -46,9 +44,10 @@ def confirm_door(arguments: Sequence[str]) -> int:
     path = Path(config.paths.reports or "reports") / selection.FILE
     chosen = selection.read(path)
     _check(command, chosen, path)
-    ranges = _ranges(chosen.tuned.numbers.stop, config.confirmation.replicates)
+    first = chosen.tuned.numbers.stop
+    starts = range(first, first + config.confirmation.replicates, CONFIRMED_TOGETHER)
     experiment = config.tracking.experiment.removesuffix(CONFIRMED) + CONFIRMED
-    jobs = [_as(one, experiment, job, command) for job in command.jobs if chosen.wants(job.config) for one in ranges]
+    jobs = [_as(one, experiment, job, command) for job in command.jobs if chosen.wants(job.config) for one in starts]
     return train(dataclasses.replace(command, jobs=jobs), config, prepare(config), config.paths.confirmation)
 
 
@@ -72,19 +71,11 @@ def _check(command: CommandLine, chosen: Selection, path: Path) -> None:
         raise ConfigError(f"{path}: was chosen under other settings than this sweep's; {AGAIN}")
 
 
-def _ranges(first: int, replicates: int) -> list[range]:
-    """Return the replicates that judge, in ranges of which each becomes a record.
-
-    Whoever asks for more of them later finds those whole ranges that are there.
-    """
-    return [range(start, min(start + RANGE, first + replicates)) for start in range(first, first + replicates, RANGE)]
-
-
-def _as(replicates: range, experiment: str, job: Job, command: CommandLine) -> Job:
-    """Return a job with other replicates, whose record notes what it was trained for."""
+def _as(first: int, experiment: str, job: Job, command: CommandLine) -> Job:
+    """Return a job with the replicates of one record of the confirmation, which notes what it was trained for."""
     values = {
-        "training.first_replicate": replicates.start,
-        "training.replicates": len(replicates),
+        "training.first_replicate": first,
+        "training.replicates": CONFIRMED_TOGETHER,
         "tracking.experiment": in_hydra(experiment),
     }
     kept = [override for override in job.overrides if override.partition("=")[0].lstrip("+") not in values]

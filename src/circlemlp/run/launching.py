@@ -6,6 +6,7 @@ here hands over what the door composed and checked.
 """
 
 import signal
+import sys
 from collections.abc import Sequence
 from functools import cache
 from multiprocessing import resource_tracker
@@ -58,7 +59,7 @@ class Launcher:
                 config=self._settings, hydra_context=self._context, task_function=train_job
             )
             if hasattr(launcher, "joblib"):  # from the start of a worker, as the door may be gone before its first job
-                launcher.joblib["initializer"] = end_with_parent
+                launcher.joblib["initializer"] = _begin_worker
             self._launched += len(jobs)
             done = launcher.launch(overrides, initial_job_idx=self._launched - len(jobs))
         else:
@@ -80,6 +81,14 @@ class _Composed:
         config.hydra.overrides.task = list(sweep_overrides)
         config.hydra.job.override_dirname = ",".join(sorted(sweep_overrides))
         return config
+
+
+def _begin_worker() -> None:
+    """Begin a worker of joblib's: it ends when the door does, and does without /proc where there is none."""
+    end_with_parent()
+    if not Path("/proc/self").exists():  # psutil finds no process then, and loky would end the worker over that
+        loky: Any = sys.modules["joblib.externals.loky.process_executor"]
+        loky._USE_PSUTIL = False
 
 
 def train_job(composed: DictConfig) -> str | None:
