@@ -9,7 +9,7 @@ import checkout  # noqa: F401, for what it does: this checkout's library comes f
 from circlemlp.config import Data
 from circlemlp.run.compose import compose_jobs, explain
 from circlemlp.run.door import guarded, prepare
-from circlemlp.store.datafile import generate, write_dataset
+from circlemlp.store.datafile import generate
 
 
 def main() -> int:
@@ -24,10 +24,9 @@ def main() -> int:
         most[config.data] = max(most.get(config.data, 0), replicates)
     for data, replicates in most.items():
         dataset = generate(data, replicates)
-        path = write_dataset(data, dataset)
         draws = "1 draw" if dataset.draws == 1 else f"{dataset.draws} draws"
         ones = dataset.y_validation.mean()
-        print(f"{path}: {draws} of {data.n_train} + {data.n_validation} points, {ones:.1%} of class 1")
+        print(f"{data.file}: {draws} of {data.n_train} + {data.n_validation} points, {ones:.1%} of class 1")
     return 0
 
 

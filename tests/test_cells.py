@@ -7,7 +7,7 @@ from circlemlp import numerics, pinning
 from circlemlp.errors import UserError
 from circlemlp.run.cells import Cell, _read, run
 from circlemlp.run.compose import compose_jobs
-from circlemlp.store.datafile import generate, read_dataset, write_dataset
+from circlemlp.store.datafile import generate
 from circlemlp.store.notes import Notes
 from circlemlp.store.records import Store
 from conftest import TINY
@@ -15,9 +15,8 @@ from conftest import TINY
 
 def cell(folder, *overrides, draws=2):
     (job,) = compose_jobs((*TINY, f"data.file={folder}/tiny.npz", *overrides)).jobs
-    read_dataset.cache_clear()
     _read.cache_clear()
-    write_dataset(job.config.data, generate(job.config.data, draws))
+    generate(job.config.data, draws)
     return Cell.of(job.config, numerics.read_back(pinning.resolve("auto")))
 
 

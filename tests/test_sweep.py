@@ -15,11 +15,10 @@ import time
 
 import pytest
 
-from circlemlp.core.data import Dataset
+from circlemlp.core.data import Dataset, sample_dataset
 from circlemlp.run.cells import Cell
 from circlemlp.run.compose import compose_jobs
 from circlemlp.run.progress import watching
-from circlemlp.store.datafile import generate
 from circlemlp.store.records import Store
 from circlemlp.store.results import read
 from conftest import SOURCE, TINY
@@ -140,7 +139,7 @@ def test_the_homework_keeps_the_data_it_always_had():
     (job, *_), (usual,) = compose_jobs(["-m", "experiment=homework"]).jobs, compose_jobs([]).jobs
     assert (job.config.data.draws, usual.config.data.draws) == ("shared", "fresh")
     assert job.config.data.file != usual.config.data.file
-    one = Dataset(**{name: array[0] for name, array in vars(generate(job.config.data, 10)).items()})
+    one = Dataset(**{name: array[0] for name, array in vars(sample_dataset(job.config.data.model_dump(), 10)).items()})
     assert one.digest() == "64a531caaa166f377bc259732301e27ea0bd48a49c4987c74721f4e1b97480db"
 
 
@@ -336,7 +335,7 @@ def test_a_cell_that_another_door_trains_is_waited_for(tiny):
 
 def test_where_there_is_no_terminal_a_line_now_and_then_says_how_far_it_is(tmp_path, capsys):
     (job,) = compose_jobs(TINY).jobs
-    cell = Cell(job.config, generate(job.config.data), {})
+    cell = Cell(job.config, sample_dataset(job.config.data.model_dump()), {})
     with watching(Store(tmp_path), [cell], seconds_between_lines=0.01):
         deadline = time.monotonic() + 60
         while not (said := capsys.readouterr().err) and time.monotonic() < deadline:

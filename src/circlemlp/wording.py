@@ -12,10 +12,7 @@ NAMES = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 def architecture(model: Model) -> str:
     """Return the name a network goes by: ``2-64-32-1``, or ``2-64-32-1 tanh``, or ``2-64-32-1 glorot``."""
     sizes = "-".join(map(str, Layout.of(model.hidden_layer_sizes).layer_sizes))
-    departures = [model.activation] * (model.activation != "relu") + [model.initialisation] * (
-        model.initialisation != "he"
-    )
-    return " ".join([sizes, *departures])
+    return " ".join([sizes, *(one for one in (model.activation, model.initialisation) if one not in ("relu", "he"))])
 
 
 def anchor(text: str) -> str:

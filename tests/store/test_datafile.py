@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from circlemlp.config import QuarterCircle
+from circlemlp.core.data import sample_dataset
 from circlemlp.errors import UserError
 from circlemlp.run.compose import compose_jobs
-from circlemlp.store.datafile import generate, read_dataset, write_dataset
+from circlemlp.store.datafile import generate, read_dataset
 from circlemlp.store.npz import pack
 
 MEGABYTE = 10**6
@@ -22,10 +23,13 @@ def described(folder, **changes):
     return QuarterCircle(shape="quarter_circle", file=str(folder / "data.npz"), **settings | changes)
 
 
+def drawn(config, draws=1):
+    return sample_dataset(config.model_dump(), draws)
+
+
 def test_what_is_read_is_what_was_written(tmp_path):
     config = described(tmp_path)
     dataset = generate(config, 3)
-    write_dataset(config, dataset)
     again = read_dataset(config, 3)
     for name, array in vars(dataset).items():
         np.testing.assert_array_equal(getattr(again, name), array)
@@ -35,14 +39,13 @@ def test_what_is_read_is_what_was_written(tmp_path):
 
 def test_only_the_draws_that_are_asked_for_are_read_and_decide_the_digest(tmp_path):
     config = described(tmp_path)
-    write_dataset(config, generate(config, 5))
+    generate(config, 5)
     for draws in (1, 3, 5):
         dataset = read_dataset(config, draws)
         assert dataset.draws == draws
-        assert dataset.digest() == generate(config, draws).digest()
+        assert dataset.digest() == drawn(config, draws).digest()
     forged(config, **changed(config, "x_train", (3, 7, 0), 0.5, draws=5))
-    read_dataset.cache_clear()
-    assert read_dataset(config, 3).digest() == generate(config, 3).digest()
+    assert read_dataset(config, 3).digest() == drawn(config, 3).digest()
     with pytest.raises(UserError, match="the points are not those that the configuration draws"):
         read_dataset(config, 4)
 
@@ -50,7 +53,6 @@ def test_only_the_draws_that_are_asked_for_are_read_and_decide_the_digest(tmp_pa
 def test_later_draws_are_read_alone(tmp_path):
     config = described(tmp_path)
     dataset = generate(config, 5)
-    write_dataset(config, dataset)
     assert read_dataset(config, 2, first=3).digest() == dataset.of_replicates(range(3, 5)).digest()
     with pytest.raises(
         UserError,
@@ -58,22 +60,22 @@ def test_later_draws_are_read_alone(tmp_path):
     ):
         read_dataset(config, 3, first=3)
     one = described(tmp_path, draws="shared")
-    write_dataset(one, generate(one))
-    assert read_dataset(one, 2, first=3).digest() == generate(one).digest()
+    generate(one)
+    assert read_dataset(one, 2, first=3).digest() == drawn(one).digest()
 
 
 def test_a_shared_draw_is_for_any_number_of_replicates(tmp_path):
     config = described(tmp_path, draws="shared")
-    write_dataset(config, generate(config, 3))
+    generate(config, 3)
     one = read_dataset(config, 3)
     assert one.draws == read_dataset(config, 7).draws == 1
-    assert one.digest() == generate(config).digest() != generate(described(tmp_path)).digest()
+    assert one.digest() == drawn(config).digest() != drawn(described(tmp_path)).digest()
 
 
 @pytest.mark.parametrize(("there", "says"), [(1, "1 draw"), (3, "3 draws")])
 def test_a_file_with_too_few_draws_says_how_to_make_enough(tmp_path, there, says):
     config = described(tmp_path)
-    write_dataset(config, generate(config, there))
+    generate(config, there)
     with pytest.raises(UserError) as error:
         read_dataset(config, 4)
     assert f": holds {says} of the data, and 4 replicates need one each; make it with: python" in str(error.value)
@@ -85,25 +87,24 @@ def test_the_command_that_makes_the_file_works(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
     for config in (described(folder, label_noise=1e-5), described(folder, label_noise=1e-5, draws="shared")):
-        read_dataset.cache_clear()
         with pytest.raises(UserError) as error:
             read_dataset(config, 2)
         command = str(error.value).partition("make it with: ")[2]
         (job,) = compose_jobs(shlex.split(command)[2:]).jobs
         assert (job.config.data, job.config.data.file) == (config, config.file)
-        write_dataset(job.config.data, generate(job.config.data, job.config.training.replicates))
+        generate(job.config.data, job.config.training.replicates)
         assert read_dataset(config, 2).draws == (2 if config.draws == "fresh" else 1)
 
 
 def forged(config, **arrays):
     """Write a data file that claims to hold what the configuration draws."""
-    content = vars(generate(config)) | arrays
+    content = vars(drawn(config)) | arrays
     path = Path(config.file)
     path.write_bytes(pack({**content, "config": np.array(json.dumps(config.model_dump()))}))
 
 
 def changed(config, name, place, value, draws=1):
-    arrays = vars(generate(config, draws))
+    arrays = vars(drawn(config, draws))
     arrays[name][place] = value
     return arrays
 
@@ -114,18 +115,17 @@ def changed(config, name, place, value, draws=1):
         lambda config: changed(config, "x_train", (0, 3, 0), np.nan),
         lambda config: changed(config, "x_train", (0, 3, 0), 0.5),
         lambda config: changed(config, "y_validation", (0, 3), 7),
-        lambda config: {"x_train": generate(config).x_train[:, :10], "y_train": generate(config).y_train[:, :10]},
-        lambda config: {name: array[0] for name, array in vars(generate(config)).items()},
-        lambda config: {"y_train": generate(config, 2).y_train[1:]},
-        lambda config: {"x_train": generate(config).x_train.astype(np.float32)},
-        lambda config: {"y_train": 1 - generate(config).y_train},
+        lambda config: {"x_train": drawn(config).x_train[:, :10], "y_train": drawn(config).y_train[:, :10]},
+        lambda config: {name: array[0] for name, array in vars(drawn(config)).items()},
+        lambda config: {"y_train": drawn(config, 2).y_train[1:]},
+        lambda config: {"x_train": drawn(config).x_train.astype(np.float32)},
+        lambda config: {"y_train": 1 - drawn(config).y_train},
     ],
 )
 def test_points_that_the_configuration_does_not_draw_are_refused(tmp_path, change):
     config = described(tmp_path)
     forged(config)
     read_dataset(config)
-    read_dataset.cache_clear()
     forged(config, **change(config))
     with pytest.raises(
         UserError, match=r"data\.npz: the points are not those that the configuration draws; make it with: python "
@@ -134,7 +134,7 @@ def test_points_that_the_configuration_does_not_draw_are_refused(tmp_path, chang
 
 
 def test_a_file_of_another_configuration_says_which_key_differs_and_how_to_make_the_right_one(tmp_path):
-    write_dataset(described(tmp_path), generate(described(tmp_path)))
+    generate(described(tmp_path))
     other = described(tmp_path / "with space", seed=2)
     (tmp_path / "data.npz").rename(Path(other.file).parent.mkdir() or other.file)
     with pytest.raises(UserError, match=r"holds data\.seed=1, the configuration says 2") as error:
@@ -197,9 +197,9 @@ except MemoryError:
 def test_training_reads_a_file_that_is_larger_than_the_memory_it_may_take(tmp_path, batch_size, n, draws, allowance):
     # Shuffled mini-batches need their order, 4 bytes a point, where the file has 17.
     config = described(tmp_path, n_train=n)
-    path = write_dataset(config, generate(config, draws))
+    generate(config, draws)
     allowance *= MEGABYTE
-    assert path.stat().st_size > 1.5 * allowance
+    assert Path(config.file).stat().st_size > 1.5 * allowance
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, json.dumps(vars(config)), str(allowance), str(batch_size), str(draws)],
         capture_output=True,

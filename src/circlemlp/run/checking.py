@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from circlemlp.config import Config
 from circlemlp.errors import ConfigError
+from circlemlp.project import CONF
 
 CHOOSING = {name for name, field in Config.model_fields.items() if field.discriminator}
 """The sections in which the value of one key says which others there are."""
@@ -58,20 +59,27 @@ def known_keys() -> dict[str, dict[str, Any]]:
     return keys
 
 
+@cache
+def choices(key: str) -> tuple[str, ...]:
+    """Return the choices of a group of conf/; nothing for other keys."""
+    return tuple(sorted(path.stem for path in (CONF / key).glob("*.yaml"))) if key else ()
+
+
 def unknown_key(key: str, value: object) -> ConfigError:
-    """Return the error for a key that does not exist, with the nearest that does."""
+    """Return the error for a key that does not exist, with the nearest key or group that does."""
     keys = known_keys()
     if key in keys:
         return ConfigError(f"{key}={_show(value)}: the chosen {key.split('.')[0]} has no such key")
-    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)[0]
+    groups = [path.name for path in CONF.iterdir() if choices(path.name)]
+    nearest = difflib.get_close_matches(key, [*groups, *keys], n=1, cutoff=0.0)[0]
     return ConfigError(
         f"{key}={_show(value)}: there is no such key; the nearest known key is {nearest} ({allowed(nearest)})"
     )
 
 
 def allowed(key: str) -> str:
-    """Say in words what a known key may be."""
-    return _in_words(known_keys()[key])
+    """Say in words what a known key or group may be."""
+    return _in_words(known_keys().get(key) or {"enum": choices(key)})
 
 
 def _in_words(schema: dict[str, Any]) -> str:

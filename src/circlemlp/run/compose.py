@@ -35,7 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 from circlemlp.config import Config
 from circlemlp.errors import ConfigError, first_line
 from circlemlp.project import CONF
-from circlemlp.run.checking import known_keys, parse, unknown_key
+from circlemlp.run.checking import allowed, choices, known_keys, parse, unknown_key
 from circlemlp.store.disk import read_regular
 from circlemlp.wording import in_hydra
 
@@ -82,11 +82,11 @@ class Composer:
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Return what Hydra composes, but for its own node."""
         parsed = [override for override in map(_parse, overrides) if not override.is_hydra_override()]
-        groups = tuple(str(override.input_line) for override in parsed if _choices(override.key_or_group))
+        groups = tuple(str(override.input_line) for override in parsed if choices(override.key_or_group))
         if groups not in self.bases:
             self.bases[groups] = compose("config", overrides=list(groups))
         composed = copy.deepcopy(self.bases[groups])
-        values = [override for override in parsed if not _choices(override.key_or_group)]
+        values = [override for override in parsed if not choices(override.key_or_group)]
         ConfigLoaderImpl._apply_overrides_to_config(values, composed)
         return composed
 
@@ -159,7 +159,7 @@ def compose_jobs(arguments: Sequence[str], *, multirun: bool = False) -> Command
     """
     parser = get_args_parser()
     parser.error = _refuse  # in place of several lines of usage
-    parsed = parser.parse_args([_decoded(argument) for argument in arguments])
+    parsed = parser.parse_intermixed_args([_decoded(argument) for argument in arguments])
     if parsed.cfg and parsed.multirun:
         raise ConfigError("--cfg: shows one configuration; leave out -m")
     for flag in ("config_name", "config_dir", "config_path", "experimental_rerun"):
@@ -233,12 +233,6 @@ def _parse(text: str) -> Override:
     return override
 
 
-@cache
-def _choices(key: str) -> tuple[str, ...]:
-    """Return the choices of a group of conf/; nothing for other keys."""
-    return tuple(sorted(path.stem for path in (CONF / key).glob("*.yaml"))) if key else ()
-
-
 def _compose_all(texts: Sequence[str], *, multirun: bool) -> CommandLine:
     fixed = [text for text in texts if not _parse(text).is_sweep_override()]
     composed = compose("config", overrides=fixed, return_hydra_config=True)
@@ -281,7 +275,7 @@ def _full_key(name: str) -> str:
     """Return the group or the key of the configuration that goes by a name, which may be its last part alone."""
     if name == "experiment":
         raise ConfigError(f"{GRID}.experiment: is the grid of an experiment, which cannot choose another one")
-    if re.fullmatch(r"\w+", name) and _choices(name):
+    if re.fullmatch(r"\w+", name) and choices(name):
         return name
     found = [key for key in known_keys() if key == name or key.endswith(f".{name}")]
     if not found:
@@ -373,24 +367,18 @@ def _check(override: Override, *, multirun: bool) -> None:
         raise ConfigError(f"{line}: a sweep has one value of each of Hydra's own settings")
     if key == "hydra.mode":
         raise ConfigError("hydra.mode: add -m for a sweep, or leave it out")
-    hydras_own = key.startswith("hydra/") and key != "hydra/launcher" and override.value() not in _choices(key)
+    hydras_own = key.startswith("hydra/") and key != "hydra/launcher" and override.value() not in choices(key)
     if key == "hydra.searchpath" or hydras_own:  # refused before anything is read
         raise ConfigError(f"{line}: this setting of Hydra's cannot be changed here")
     if _is_hydra(key):
         return
-    choices = _choices(key)
-    if choices:
+    if known := choices(key):
         value = override.value()
         wanted = value.list if isinstance(value, ChoiceSweep) else [] if override.is_sweep_override() else [value]
         for one in (getattr(item, "text", item) for item in wanted):
-            if str(one) not in choices:
-                nearest = difflib.get_close_matches(str(one), choices, n=1, cutoff=0.0)[0]
+            if str(one) not in known:
+                nearest = difflib.get_close_matches(str(one), known, n=1, cutoff=0.0)[0]
                 shown = "null" if one is None else one
-                raise ConfigError(f"{key}={shown}: must be one of {', '.join(choices)}; the nearest is {nearest}")
-    elif not any(known == key or known.startswith(f"{key}.") for known in known_keys()):
-        groups = [path.name for path in CONF.iterdir() if path.is_dir()]
-        nearest = difflib.get_close_matches(key, [*groups, *known_keys()], n=1, cutoff=0.0)[0]
-        if nearest not in groups:
-            raise unknown_key(key, line.partition("=")[2])
-        known = ", ".join(_choices(nearest))
-        raise ConfigError(f"{line}: there is no such key; the nearest known key is {nearest} (one of {known})")
+                raise ConfigError(f"{key}={shown}: must be {allowed(key)}; the nearest is {nearest}")
+    elif not any(one == key or one.startswith(f"{key}.") for one in known_keys()):
+        raise unknown_key(key, line.partition("=")[2])

@@ -50,15 +50,11 @@ def guarded(door: Callable[[], int]) -> int:
         code = door()
         if sys.stdout:
             sys.stdout.flush()  # so that a full disk behind it is told here
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except MemoryError as error:
-        print(f"error: not enough memory ({first_line(error)})", file=sys.stderr)
-        code = 2
-    except OSError as error:
-        sys.stdout = None  # Python would try to flush it once more
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OSError, MemoryError) as error:
+        if isinstance(error, OSError):
+            sys.stdout = None  # Python would try to flush it once more
+        what = f"not enough memory ({first_line(error)})" if isinstance(error, MemoryError) else error
+        print(f"error: {what}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -215,19 +215,10 @@ def _indexing(config: Config) -> Iterator[None]:
     if config.tracking.database is None:
         yield
         return
-    script = str(PROJECT / "pipelines" / "index.py")
+    script, settings = str(PROJECT / "pipelines/index.py"), config.model_dump_json(include={"tracking", "report"})
+    command = [sys.executable, script, "--follow", config.paths.records, settings]
     # A session of its own, so that Ctrl-C reaches the jobs and not the writer in the middle of a run.
-    writer = subprocess.Popen(
-        [
-            sys.executable,
-            script,
-            "--follow",
-            config.paths.records,
-            config.model_dump_json(include={"tracking", "report"}),
-        ],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield
     finally:

@@ -6,7 +6,6 @@ reads those that it needs.
 
 import json
 import shlex
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,13 @@ CONFIG = "config"
 
 
 def generate(config: Data, draws: int = 1) -> Dataset:
-    """Draw the data set that a configuration describes, as ``sample_dataset`` does."""
-    return sample_dataset(config.model_dump(), draws)
+    """Draw the data set that a configuration describes, as ``sample_dataset`` does, and write it to ``config.file``."""
+    described = config.model_dump()
+    dataset = sample_dataset(described, draws)
+    replace_file(Path(config.file), pack({**vars(dataset), CONFIG: np.array(canonical(described))}))
+    return dataset
 
 
-def write_dataset(config: Data, dataset: Dataset) -> Path:
-    """Write a data set and its configuration to ``config.file``; whole or not at all."""
-    path = Path(config.file)
-    replace_file(path, pack({**vars(dataset), CONFIG: np.array(canonical(config.model_dump()))}))
-    return path
-
-
-@lru_cache(maxsize=8)  # the cells of a sweep share few data sets
 def read_dataset(config: Data, draws: int = 1, first: int = 0) -> Dataset:
     """Read draws in ``config.file`` and check that they are what the configuration draws, to the bit.
 
@@ -55,10 +49,10 @@ def read_dataset(config: Data, draws: int = 1, first: int = 0) -> Dataset:
     described = config.model_dump()
     settings = {**described, "file": config.file}
     wanted = [f"data.{key}={in_hydra(value)}" for key, value in settings.items() if key != "shape"]
-    if config.draws == "fresh":
-        wanted += [f"training.first_replicate={first}"] * bool(first) + [f"training.replicates={draws}"]
-    else:
+    if config.draws == "shared":
         first = 0
+    else:
+        wanted += [f"training.first_replicate={first}"] * bool(first) + [f"training.replicates={draws}"]
     needed = first + draws_for(described, draws)
     command = shlex.join(["python", "pipelines/generate.py", f"data={config.shape}", *wanted])
     if not path.exists():
@@ -68,16 +62,7 @@ def read_dataset(config: Data, draws: int = 1, first: int = 0) -> Dataset:
         held = dict(json.loads(str(arrays.pop(CONFIG))))
         there = len(arrays["x_train"])
         dataset = Dataset(**{name: array[first:needed] for name, array in arrays.items()})
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except Exception as error:  # of any kind, since the file may hold anything
         raise UserError(f"{path}: cannot be read as a data file ({error}); make it with: {command}") from None
     if there < needed or not is_drawn_from(dataset, described, first):
         raise UserError(f"{path}: {_difference(held, described, there, needed)}; make it with: {command}")

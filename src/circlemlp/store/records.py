@@ -5,10 +5,9 @@ bytes are checked against the digests in its manifest and its content against it
 fails is named, never used, and replaced when its cell is trained again.
 """
 
-import contextlib
 import errno
 import json
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -197,10 +196,8 @@ class Record:
         _check_history(history, config)
         if not np.isfinite(self.parameters[history.diverged_at < 0]).all():
             raise ValueError("the parameters of a replicate that did not diverge are not finite")
-        known = np.isfinite(self.true_error)
-        if (known & (history.diverged_at >= 0)).any() or not ((self.true_error >= 0) & (self.true_error <= 1))[
-            known
-        ].all():
+        error = self.true_error
+        if (np.isfinite(error) & ((history.diverged_at >= 0) | (error < 0) | (error > 1))).any():
             raise ValueError("a true error is no share of the square")
 
 
@@ -231,13 +228,9 @@ def _check_history(history: History, config: CellConfig) -> None:
     finite = np.arange(last + 1) < ends[:, np.newaxis]
     for curve in history.curves:
         if (np.isfinite(curve) != finite).any() or (curve[finite] < 0).any():
-            raise ValueError(
-                "a curve does not have the values of a loss or an accuracy up to the end or the divergence"
-            )
-    correct = history.validation_accuracy[finite] * config.data.n_validation
-    if (np.rint(correct) / config.data.n_validation != history.validation_accuracy[finite]).any() or (
-        correct > config.data.n_validation
-    ).any():
+            raise ValueError("a curve has other values than losses or accuracies up to its end")
+    accuracy, n = history.validation_accuracy[finite], config.data.n_validation
+    if ((np.rint(accuracy * n) / n != accuracy) | (accuracy > 1)).any():
         raise ValueError("an accuracy is no share of the validation points")
 
 
@@ -365,11 +358,9 @@ class Store:
     def _lock_file(self, identity: str) -> Path:
         return self.folder / ".locks" / identity
 
-    @contextlib.contextmanager
-    def lock(self, identity: str) -> Iterator[None]:
+    def lock(self, identity: str) -> AbstractContextManager[None]:
         """Hold a run for oneself: whoever else wants to train it waits. It is freed when the process ends."""
-        with disk.lock(self._lock_file(identity)):
-            yield
+        return disk.lock(self._lock_file(identity))
 
     def is_locked(self, identity: str) -> bool:
         """Say whether somebody holds a run."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -83,11 +84,8 @@ def join(records: Iterable[Record]) -> list[Trained]:
     cells: dict[str, list[Record]] = {}
     for record in records:
         cells.setdefault(_cell(record), []).append(record)
-    return [Trained(tuple(sorted(ranges, key=_first))) for ranges in cells.values()]
-
-
-def _first(record: Record) -> int:
-    return record.config.training.first_replicate
+    by_number = attrgetter("config.training.first_replicate")
+    return [Trained(tuple(sorted(ranges, key=by_number))) for ranges in cells.values()]
 
 
 def _cell(record: Record) -> str:
