@@ -422,7 +422,8 @@ def test_a_file_of_conf_that_grows_when_it_is_read_is_refused_at_once(project):
 def test_hydra_s_own_answers_still_work(project):
     assert "hidden_layer_sizes" in project.train("--cfg", "job").stdout
     shown = project.train("--help").stdout
-    assert shown.startswith("circlemlp is powered by Hydra")
+    assert shown.startswith("Train one cell, or with -m a sweep: python pipelines/train.py -m ")
+    assert "circlemlp is powered by Hydra" in shown
     assert "data: disk, quarter_circle, rings" in shown
     assert "complete" in project.train("--shell-completion", "install=bash").stdout
 

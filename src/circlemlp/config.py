@@ -64,8 +64,8 @@ class Section(BaseModel):
 class DataSection(Section):
     """What every data set has. ``file`` is where the points are kept; it does not decide what they are.
 
-    So it is no part of what is hashed and dumped, and a record's configuration has none. ``draws``: fresh ones for each
-    replicate, or one that they share.
+    So it is no part of what is hashed and dumped, and a record's configuration has none. ``draws`` says whether each
+    replicate has points of its own, or all have the same.
     """
 
     file: Annotated[PathText, Field(pattern=r"\.npz$", exclude=True, description="a file.npz")] = ""
@@ -77,21 +77,21 @@ class DataSection(Section):
 
 
 class QuarterCircle(DataSection):
-    """The unit square; class 1 inside an arc around the origin."""
+    """Points of the unit square. Those inside an arc around the origin are of class 1."""
 
     shape: Literal["quarter_circle"]
     radius: Annotated[float, Field(gt=0, le=1.4)]
 
 
 class Disk(DataSection):
-    """The square [-1, 1]²; class 1 inside a circle around the origin."""
+    """Points of the square [-1, 1]². Those inside a circle around the origin are of class 1."""
 
     shape: Literal["disk"]
     radius: Annotated[float, Field(gt=0, le=1.4)]
 
 
 class Rings(DataSection):
-    """The square [-1, 1]²; class 1 between two circles around the origin."""
+    """Points of the square [-1, 1]². Those between two circles around the origin are of class 1."""
 
     shape: Literal["rings"]
     inner_radius: Annotated[float, Field(gt=0, le=1.4)]
@@ -157,7 +157,7 @@ Optimizer = AdamSection | AdamWSection | SGDSection
 
 
 class ScheduleSection(Section):
-    """What becomes of the learning rate: a warm-up, then constant or a half cosine."""
+    """What becomes of the learning rate: after a warm-up it stays constant, or falls as half a cosine."""
 
     decay: Literal["constant", "cosine"]
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
@@ -165,7 +165,7 @@ class ScheduleSection(Section):
 
 
 class EarlyStoppingSection(Section):
-    """When a replicate stops: after ``patience`` epochs without a better validation loss; null: never."""
+    """A replicate stops after ``patience`` epochs without a better validation loss. With null it never does."""
 
     patience: Count | None
     min_delta: Annotated[float, Field(ge=0)]
@@ -174,7 +174,7 @@ class EarlyStoppingSection(Section):
 class Replicates(Section):
     """Some of all possible replicates: from which number on, and how many."""
 
-    first_replicate: Annotated[int, Field(ge=0, le=1_000_000)]
+    first_replicate: Annotated[int, Field(ge=0, le=100_000)]  # all draws before it are in the data file
     replicates: Annotated[int, Field(ge=1, le=10_000)]
 
     @property
@@ -184,7 +184,7 @@ class Replicates(Section):
 
 
 class Training(Replicates):
-    """How long, on what batches, in which arithmetic, and how often."""
+    """How long networks are trained, on what batches, in which arithmetic, and how many of them."""
 
     epochs: Count
     batch_size: Count | None

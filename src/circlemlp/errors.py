@@ -1,4 +1,4 @@
-"""What goes wrong in a way a person can put right: one line each, no traceback."""
+"""Errors that a person can put right: each is one line, without a traceback."""
 
 
 class UserError(Exception):

@@ -17,8 +17,8 @@ def read_back(mode: Mode) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If a pin did not take. Both libraries ignore a name they do not know, so this is looked up, never
-        assumed.
+        If these are not those that were pinned. Both libraries ignore names that they do not know, so what they
+        loaded is looked up, never assumed.
     """
     simd: Any = np.show_config(mode="dicts")
     extensions = simd["SIMD Extensions"]

@@ -69,8 +69,8 @@ def _read(data: Data, draws: int, first: int) -> tuple[Dataset, str]:
 def run(cell: Cell, store: Store) -> None:
     """Train a cell unless its record is there, and leave the record in the store.
 
-    Whoever asks for a cell that is being trained elsewhere waits for it. A failure is noted beside the
-    store, for the door to show, and raised; a cell with such a note is not tried again until a door clears it.
+    If another process is training the cell, this one waits for it. A failure is noted beside the store, for the door to
+    show, and raised; a cell with such a note is not tried again until a door clears it.
     """
     notes = Notes(store, cell.identity)
     try:

@@ -11,6 +11,7 @@ import itertools
 import math
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,9 +42,9 @@ from circlemlp.wording import in_hydra
 
 MOST_CELLS = 100_000
 MOST_BYTES = 100_000
-"""Of a file of conf/."""
+"""The most bytes of a file of conf/."""
 MOST_INTERPOLATIONS = 20
-"""Of ``${...}`` in a configuration: each can hold others, so what they expand to doubles with each."""
+"""The most ``${...}`` of a configuration. Each can hold others, so that what they expand to doubles with each."""
 CHOSEN = r"(launcher|run\.dir|sweep\.(dir|subdir)|output_subdir)\b"
 """The settings below ``hydra.`` that a user may choose."""
 FILLED_IN = r"(help|hydra_help|overrides|runtime|job\.(name|id|num|override_dirname|config_name))\b"
@@ -55,12 +56,12 @@ FIXED = {
     "job.config.override_dirname.kv_sep": "=",
     "sweeper._target_": f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}",
 }
-"""Those of all others that are not empty. Hydra imports, calls and writes what some name, so they stay as they are."""
+"""The other settings that are not empty. Hydra imports, calls and writes what some name, so they stay as they are."""
 ANY_MISTAKE = (
     *(HydraException, OmegaConfBaseException, yaml.YAMLError, AssertionError, AttributeError),
     *(IndexError, OSError, RecursionError, TypeError, ValueError),
 )
-"""What Hydra raises of bad input."""
+"""What Hydra raises on bad input."""
 GRID = "grid"
 """The node of an experiment that says over which values it sweeps."""
 
@@ -176,6 +177,8 @@ def compose_jobs(arguments: Sequence[str], *, multirun: bool = False) -> Command
         with initialize_config_dir(str(CONF), version_base="1.3"):
             for text in texts:
                 _check(_parse(text), multirun=multirun)
+            if parsed.help:
+                print(f"{sys.modules['__main__'].__doc__}\n")
             if parsed.help or parsed.hydra_help or parsed.info:
                 return None
             command = _compose_all(texts, multirun=multirun)

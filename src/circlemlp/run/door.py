@@ -65,7 +65,7 @@ def guarded(door: Callable[[], int]) -> int:
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output or error whose reader may leave, as ``head`` does or a closed terminal."""
+    """Standard output or error that may lose its reader, such as ``head`` or a terminal. The rest then goes nowhere."""
 
     @classmethod
     def of(cls, stream: TextIO | None) -> TextIO:
@@ -118,12 +118,14 @@ def prepare(config: Config) -> dict[str, Any]:
 def interruptible() -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C or a request to end sets, besides the exception that then ends the block.
 
-    A library can lose the exception: one that met Hydra composing a job came out as an error of Hydra's. One that meets
-    joblib between starting a worker and writing to it, or between making a semaphore and noting it, leaves a process
-    that prints what it misses. So it waits until joblib is done with that.
+    The exception alone is not enough, because a library can turn it into an error of its own, as Hydra does while it
+    composes a job. It can also come too early: after joblib has started a worker and before it has written to it, or
+    between making a semaphore and noting it, it would leave a process that prints a traceback. So it is put off until
+    joblib has done both.
 
-    A terminal sends its signals to the programs that are started in the block too, each of which would print a
-    traceback. They inherit that this thread blocks these signals; another one waits for them and sends it SIGTERM.
+    A terminal sends its signals to the programs that are started in the block as well, and each of them would print a
+    traceback. They inherit that this thread blocks these signals. Another thread waits for them, and sends SIGTERM to
+    this one.
     """
     interrupted, over = threading.Event(), threading.Event()
     from_terminal = {one for one in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN}

@@ -24,7 +24,7 @@ from circlemlp.run.outcomes import Outcome, show
 from circlemlp.run.progress import watching
 from circlemlp.store.notes import FAILURES, RUNNING, Notes
 from circlemlp.store.records import DamagedRecord, Record, Store
-from circlemlp.store.results import export, exported_stores
+from circlemlp.store.results import export, exported_folders
 
 
 def train_door(arguments: Sequence[str]) -> int:
@@ -125,9 +125,9 @@ def _found(store: Store, jobs: Mapping[str, Job]) -> dict[str, Outcome]:
     """Return the outcomes of the cells that have a record already, each of which is read once.
 
     Records that came with a folder of results, by ``dvc pull`` say, are copied into the store. Notes that earlier
-    sweeps left of the other cells are cleared, unless a cell is being trained by somebody else.
+    sweeps left of the other cells are cleared, unless another process is training the cell.
     """
-    outcomes, exported = {}, exported_stores()
+    outcomes, exported = {}, [Store(folder / "records") for folder in exported_folders()]
     for identity, job in jobs.items():
         record = _load(store, identity, say=True) or _adopted(store, identity, exported)
         if record is not None:

@@ -1,4 +1,4 @@
-"""What a running cell tells whoever watches, and why one could not be trained: small files beside the records."""
+"""Notes: small files beside the records that say how far a cell has come, or why it could not be trained."""
 
 import contextlib
 import json
@@ -19,10 +19,7 @@ NOTE_LIMIT = 1_000_000
 
 
 class Notes:
-    """What a running cell tells whoever watches: small files beside the records.
-
-    Files, so that they work alike for every launcher that shares the store's folder.
-    """
+    """The notes of one cell. They are files, so that they work alike for every launcher that shares the folder."""
 
     def __init__(self, store: Store, identity: str) -> None:
         self._store = store

@@ -359,11 +359,11 @@ class Store:
         return self.folder / ".locks" / identity
 
     def lock(self, identity: str) -> AbstractContextManager[None]:
-        """Hold a run for oneself: whoever else wants to train it waits. It is freed when the process ends."""
+        """Hold the lock of a run: other processes that want to train it wait. It is freed when this one ends."""
         return disk.lock(self._lock_file(identity))
 
     def is_locked(self, identity: str) -> bool:
-        """Say whether somebody holds a run."""
+        """Say whether a process holds the lock of a run."""
         return disk.is_locked(self._lock_file(identity))
 
 

@@ -30,11 +30,6 @@ def exported_folders() -> list[Path]:
     return sorted(path for path in RESULTS.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
-def exported_stores() -> list[Store]:
-    """Return the stores inside all folders of results."""
-    return [Store(folder / "records") for folder in exported_folders()]
-
-
 def named(folder: str | None) -> Path:
     """Return the folder that ``paths.results`` names.
 
