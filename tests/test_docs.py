@@ -185,9 +185,8 @@ def test_the_commands_of_the_readme_work_one_after_the_other(project):
             project.run(*shlex.split(instead))
 
 
-@pytest.mark.parametrize(
-    "name", ["architectures_by_learning_rate", "initialisations", "smoke"]
-)  # homework: the README's
+# Those of the homework are in the README.
+@pytest.mark.parametrize("name", ["architectures_by_learning_rate", "initialisations", "smoke"])
 def test_the_commands_of_an_experiment_work_one_after_the_other(project, name):
     project.run("python", "pipelines/generate.py", *SMALL["generate"])
     text = (SOURCE / f"conf/experiment/{name}.yaml").read_text()
