@@ -175,6 +175,10 @@ def test_each_experiment_has_a_version_and_the_champion_is_the_lowest_of_the_new
     client = up_to_date(place)
     assert versions(client)[3].tags["experiment"] == "theirs"
     assert client.get_model_version_by_alias("circlemlp", "champion").version == 1
+    client.set_model_version_tag("circlemlp", "1", "true_error", "low")  # no number, and so not the lowest
+    export(Path("results/theirs_confirmation"), [judged((5,), [0.50, 0.51, 0.52, 0.53], seed=2)])
+    client = up_to_date(place)
+    assert client.get_model_version_by_alias("circlemlp", "champion").version == 4
 
 
 def test_a_cell_that_diverged_too_often_or_whose_errors_are_not_known_is_not_recommended(place):

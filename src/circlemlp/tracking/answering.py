@@ -1,9 +1,9 @@
 """The process that answers for a served network, with the kernels that the network was trained with.
 
-``models.py`` copies this file into the model, and what it imports beside it, so that a model needs no circlemlp to be
-installed; ``served_model.py`` starts it there. It says in one line which type its probabilities have, or what is wrong.
-Then it reads how many points there are, in eight bytes, and their coordinates, and writes their probabilities, until
-its input ends.
+``recommended.py`` copies this file into the model, and beside it what it imports, so that a model needs no circlemlp to
+be installed; ``served_model.py`` starts it there. It says in one line which type its probabilities have, or what is
+wrong. Then it reads how many points there are, in eight bytes, and their coordinates, and writes their probabilities,
+until its input ends.
 """
 
 import json
