@@ -11,6 +11,7 @@ from circlemlp.run.compose import compose_one
 from circlemlp.run.door import guarded, prepare
 from circlemlp.store.records import Store
 from circlemlp.store.results import named, read
+from circlemlp.store.stages import stage_of
 
 CONFIRM = "pipelines/confirm.py with paths.confirmation"
 
@@ -24,7 +25,14 @@ def main() -> int:
     results, store = named(config.paths.results), Store(Path(config.paths.records))
     confirmation = read(Path(config.paths.confirmation), CONFIRM) if config.paths.confirmation else None
     write_report(
-        folder, config.title, read(results), config.data, store, config.report, confirmation, experiment=results.name
+        folder,
+        config.title,
+        read(results),
+        config.data,
+        store,
+        config.report,
+        confirmation,
+        experiment=stage_of(results.name)[0],
     )
     print(f"{folder}/report.md, {folder}/report.html")
     return 0

@@ -14,6 +14,9 @@ from circlemlp.report.commands import commands, making
 from circlemlp.report.write import write_report
 from circlemlp.run.compose import compose_jobs
 from circlemlp.store.records import Store
+from circlemlp.store.stages import run_id
+from circlemlp.store.trained import join
+from circlemlp.wording import anchor_of_cell, architecture
 from conftest import TINY
 from made_up import DATA, GRID, SETTINGS, made_up
 
@@ -143,7 +146,7 @@ def test_a_command_names_the_kernels_and_the_data_file_where_they_are_not_the_us
 def told(page):
     """Return the records that a page names and the commands beside them, in the order of its table."""
     found = re.findall(
-        r"Record (\w{12}), of replicates? ([^;]*);.*?<code class=\"command\">(.*?)</code>", page, re.DOTALL
+        r"Record (\w{12}), of replicates? ([^:]*):.*?<code class=\"command\">(.*?)</code>", page, re.DOTALL
     )
     return [(record, numbers, html.unescape(command)) for record, numbers, command in found]
 
@@ -185,3 +188,20 @@ def test_what_makes_an_experiment_is_what_its_file_says():
     assert making("architectures_by_learning_rate") == ["make repro"]
     assert making("homework")[1] == "python pipelines/train.py -m experiment=homework paths.results=results/homework"
     assert making("mine") == []
+
+
+def test_each_cell_leads_to_its_runs_in_mlflow(tmp_path):
+    judges = [made_up((4,), 0.1, [0.1] * 5, first=3)]
+    write_report(tmp_path, "A title", GRID, DATA, Store(tmp_path / "runs"), SETTINGS, judges, "mine")
+    page = (tmp_path / "report.html").read_text()
+    rows = {
+        cell: re.findall('<a href="http://127.0.0.1:5000/#/runs/([0-9a-f]{32})">MLflow run of the (.*?)</a>', more)
+        for cell, more in re.findall('<tbody id="([^"]*)">(.*?)</tbody>', page, re.DOTALL)
+    }
+    assert len(rows) == len(GRID)
+    for record in GRID:
+        stages = ["tuning", "confirmation"] if record is GRID[0] else ["tuning"]
+        (cell,) = join([record])
+        expected = [(run_id("mine", stage, cell), stage) for stage in stages]
+        config = record.config
+        assert rows[anchor_of_cell(architecture(config.model), config.optimizer.learning_rate)] == expected

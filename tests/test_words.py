@@ -210,11 +210,9 @@ def test_an_architecture_that_is_not_confirmed_is_said_to_be():
 
 def test_what_was_run_counts_both_stages():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
-    run = headline.what_was_run(one_stage)[0]
-    assert "10 replicates of each cell: 40 networks. A cell is" in run
-    assert "one training of it. Each was" in run
+    assert "10 replicates of each cell: 40 networks. Each was" in headline.what_was_run(one_stage)[0]
     assert (
-        "a replicate one training of it. Then 5 new replicates of 2 chosen cells: 10 networks. Each was"
+        "10 replicates of each cell: 40 networks. Then 5 new replicates of 2 chosen cells: 10 networks. Each was"
         in headline.what_was_run(confirmed(one_stage, 5))[0]
     )
     assert words.diverged(one_stage) == "None of 40 networks diverged."

@@ -30,14 +30,14 @@ class Numeric(str):
 
 
 class Link(str):
-    """Text that leads to a row or a heading of the same document, by its anchor."""
+    """Text that leads somewhere: to an anchor of the same document, ``#health``, or to an address."""
 
-    anchor: str
+    address: str
 
-    def __new__(cls, text: str, anchor: str) -> Self:
-        """Make one of a text and the anchor it leads to."""
+    def __new__(cls, text: str, address: str) -> Self:
+        """Make one of a text and where it leads to."""
         link = super().__new__(cls, text)
-        link.anchor = anchor
+        link.address = address
         return link
 
 
@@ -62,7 +62,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under the names of the columns; links lead to the rows with an anchor.
+    """Rows of cells under the names of the columns; a row may have an anchor.
 
     A table may have a word for each cell, which a page shades it by, and of each row more, which a page shows on demand
     in a table that can be sorted and filtered; Markdown leaves it out.
@@ -150,7 +150,7 @@ def _on_one_line(value: object) -> Markup:
     if isinstance(value, Code | Markup):
         return escape(value)
     text = Markup(UNBROKEN.sub(r'<span class="unbroken">\g<0></span>', str(escape(str(value)))))
-    return Markup('<a href="#{}">{}</a>').format(value.anchor, text) if isinstance(value, Link) else text
+    return Markup('<a href="{}">{}</a>').format(value.address, text) if isinstance(value, Link) else text
 
 
 _OPTIONS: Any = {

@@ -193,8 +193,7 @@ def what_was_run(comparison: Comparison) -> tuple[str, str]:
     return (
         f"{words.count(len(comparison.best), 'architecture')}, {words.count(len(rates), 'learning rate')} "
         f"({listed}), {words.count(comparison.cells[0].replicates, 'replicate')} of each cell{holes}: "
-        f"{words.count(words.networks(comparison.cells), 'network')}. A cell is an architecture at a learning rate, a "
-        f"replicate one training of it.{_confirmed(comparison)} "
+        f"{words.count(words.networks(comparison.cells), 'network')}.{_confirmed(comparison)} "
         f"Each was trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
         f"{words.count(training.epochs, 'epoch')} in {training.dtype}.{_departures(comparison)}",
         f"Data: {wording.shape(data)}, {data.n_train} training and {data.n_validation} validation points, "

@@ -17,8 +17,11 @@ from circlemlp.report.comparison import Comparison, Difference
 from circlemlp.report.document import Block, Code, Link, Numeric, Table
 from circlemlp.report.statistics import Interval
 from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
+from circlemlp.store.stages import Stage, run_id
 from circlemlp.store.trained import Trained
 
+RUNS = "http://127.0.0.1:5000/#/runs/"
+"""Where ``make ui`` shows an MLflow run."""
 MOST_PAIRS = 45
 """Pairs of architectures in a table; of more, those with the lowest error are shown."""
 
@@ -99,9 +102,14 @@ def _rates(rates: Sequence[float]) -> str:
     return words.some(list(map(words.rate, rates)))
 
 
-def cells_table(cells: Sequence[CellResult], records: Sequence[Record], commands: Sequence[str]) -> Table:
-    """Return a line for each cell, the lowest true error first, and more about it: of records, with their commands."""
-    ranked = sorted(cells, key=_rank)
+def cells_table(
+    comparison: Comparison, records: Sequence[Record], commands: Sequence[str], experiment: str | None
+) -> Table:
+    """Return a line for each cell, the lowest true error first, and more about it: of records, with their commands.
+
+    An ``experiment`` is where MLflow has their runs.
+    """
+    ranked = sorted(comparison.cells, key=_rank)
     rows = [
         [
             cell.architecture,
@@ -118,6 +126,12 @@ def cells_table(cells: Sequence[CellResult], records: Sequence[Record], commands
     for record, command in zip(records, commands, strict=True):
         key = wording.architecture(record.config.model), record.config.optimizer.learning_rate
         own.setdefault(key, []).append((record, command))
+    runs: dict[tuple[str, float], list[Link]] = {}
+    stages: dict[Stage, Sequence[CellResult]] = {"tuning": comparison.cells, "confirmation": comparison.confirmation}
+    for stage, judged in stages.items() if experiment else ():
+        for cell in judged:
+            address = f"{RUNS}{run_id(str(experiment), stage, cell.trained)}"
+            runs.setdefault(cell.key, []).append(Link(f"MLflow run of the {stage}", address))
     low, high = sparks.limits(ranked)
     more = [
         [
@@ -126,6 +140,7 @@ def cells_table(cells: Sequence[CellResult], records: Sequence[Record], commands
             "Median validation loss, from the first epoch to the last:",
             sparks.curve(cell) or "every replicate diverged",
             *(part for record, command in own[cell.key] for part in _reproduced(record, command)),
+            *runs.get(cell.key, ()),
         ]
         for cell in ranked
     ]
@@ -134,10 +149,9 @@ def cells_table(cells: Sequence[CellResult], records: Sequence[Record], commands
 
 
 def _reproduced(record: Record, command: str) -> list[str]:
-    """Return what trains a record again, and how MLflow finds it."""
+    """Return which record it is, and what trains it again."""
     return [
-        f"Record {record.identity[:12]}, of {numbered(np.array(record.config.training.numbers))}; in MLflow, it is "
-        f"found by tags.`circlemlp.records` LIKE '%{record.identity}%'",
+        f"Record {record.identity[:12]}, of {numbered(np.array(record.config.training.numbers))}:",
         Markup('<code class="command">{}</code>').format(command),
     ]
 
@@ -155,7 +169,7 @@ def grid_table(comparison: Comparison) -> Table:
             return "", ""
         known = not cell.unknown and not regimes.diverged(cell.trained)
         text = f"{words.number(cell.error.estimate)} {cell.regime}" if known else cell.regime
-        return Link(text + ", chosen" * (cell.key in chosen), wording.anchor_of_cell(*cell.key)), cell.regime
+        return Link(text + ", chosen" * (cell.key in chosen), f"#{wording.anchor_of_cell(*cell.key)}"), cell.regime
 
     if len(rates) >= len(names):
         head, first = ["learning rate", *names], [words.rate(rate) for rate in rates]

@@ -56,7 +56,7 @@ def write_report(
     store: Store,
     settings: Report,
     confirmation: Sequence[Record] | None = None,
-    experiment: str = "",
+    experiment: str | None = None,
 ) -> None:
     """Write report.md, report.html, true_error.json, timing.md and the figures into a folder.
 
@@ -76,7 +76,7 @@ def write_report(
     confirmation : sequence of Record, optional
         As in ``compare``.
     experiment : str, optional
-        The name of what the results are of, by which ``conf/`` may know how to make them.
+        The name of what the results are of, by which ``conf/`` knows how to make them and MLflow has their runs.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def write_report(
                 made.mkdir()
                 pictures = draw_all(made / "figures", comparison, curves)
                 pictures |= _draw_regions(made / "figures", comparison)
-                sections = report(comparison, pictures, used, how, making(experiment))
+                sections = report(comparison, pictures, used, how, experiment)
                 _write(made / "report.md", as_markdown(title, list(_in_short(sections))))
                 _write(made / "report.html", as_page(title, list(_in_full(sections)), made / "figures"))
                 _write(made / "true_error.json", json.dumps(true_errors(comparison), indent=2) + "\n")
@@ -148,12 +148,9 @@ def report(
     pictures: Mapping[str, Picture],
     records: Sequence[Record],
     how: Sequence[str],
-    making: Sequence[str],
+    experiment: str | None,
 ) -> dict[str, list[Block]]:
-    """Return the sections of the report by their titles.
-
-    ``how`` are the commands that train its records, and ``making`` those that make all of it, if they are known.
-    """
+    """Return the sections of the report by their titles; ``how`` are the commands that train its records."""
     sections: dict[str, Iterable[Block]] = {
         "The answer": [*headline.headline(comparison), pictures["answer"]],
         "What was asked and run": _what_was_run(comparison),
@@ -161,9 +158,9 @@ def report(
         "What the networks learned": _shown(pictures, "boundaries", "replicates"),
         "Architectures in pairs": _architectures(comparison),
         "Health": _health(comparison, pictures),
-        "Every cell": _every_cell(comparison, records, how),
+        "Every cell": _every_cell(comparison, records, how, experiment),
         "Cost": _costs(comparison, pictures),
-        "Method and provenance": _method(comparison, pictures, records, making),
+        "Method and provenance": _method(comparison, pictures, records, making(experiment) if experiment else []),
     }
     return {title: list(blocks) for title, blocks in sections.items()}
 
@@ -182,7 +179,7 @@ def _in_short(sections: Mapping[str, Sequence[Block]]) -> Iterator[Block]:
 
 def _what_was_run(comparison: Comparison) -> Iterator[Block]:
     run, data = headline.what_was_run(comparison)
-    yield f"{QUESTION} {run}"
+    yield f"{QUESTION} {run} A cell is an architecture at a learning rate, a replicate one training of it."
     yield f"{data} {headline.stages(comparison)}"
 
 
@@ -240,12 +237,15 @@ def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator
     yield pictures["loss_curves"]
 
 
-def _every_cell(comparison: Comparison, records: Sequence[Record], how: Sequence[str]) -> Iterator[Block]:
+def _every_cell(
+    comparison: Comparison, records: Sequence[Record], how: Sequence[str], experiment: str | None
+) -> Iterator[Block]:
     yield (
         f"All numbers here are of {numbered(comparison.cells[0].trained.numbers)}. Each row has more: every replicate, "
-        "the curve, and commands that train the cell, or find its record, and print its means."
+        "the curve, and commands that train the cell, or find its record, and print its means"
+        + (", and its runs in MLflow, which `make ui` shows." if experiment else ".")
     )
-    yield cells_table(comparison.cells, records, how)
+    yield cells_table(comparison, records, how, experiment)
 
 
 def _costs(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[Block]:
