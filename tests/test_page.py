@@ -83,6 +83,11 @@ def test_a_simplified_picture_has_no_more_than_shows():
     assert svg.simplified(f'<path d="{drawn}" {style}/>') == f'<path d="{simple}" {style}/>'
 
 
+def test_in_a_page_a_path_has_no_space_that_it_does_not_need():
+    picture = '<svg viewBox="0 0 9 9">\n <g id="a">\n  <path d="M 1 2 \nL 1 2 \nM 3 4 \nL 5 6 \nz\n"/>\n </g>\n</svg>'
+    assert svg.for_page(picture, "one").partition(">")[2] == '<g><path d="M1 2h0M3 4L5 6z"/></g></svg>'
+
+
 def test_a_picture_in_a_page_has_the_page_s_colours_and_names_of_its_own(tmp_path):
     page = page_of(tmp_path)
     drawings = re.findall("<figure.*?</svg>", page, re.DOTALL)

@@ -169,7 +169,7 @@ def without_errors(records):
         (grid(1, [0.1], [0.1]), "There is one learning rate, so there is no picture"),
         (grid(2, [round(0.001 * 1.2**n, 6) for n in range(26)]), "26 learning rates"),
         (grid(1, [round(0.001 * 1.05**n, 6) for n in range(100)]), "100 learning rates (0.001 to 0.125"),
-        (grid(14, [0.1, 0.2]), "The first 12 architectures."),
+        (grid(30, [0.1, 0.2]), "The first 12 architectures."),
         (grid(2, [0.1, 0.2], [None, None]), "8 of 8 networks diverged."),
         (grid(2, [0.1, 0.2], [None] + [0.1] * 9), "4 of 40 networks diverged."),
         (without_errors(grid(2, [0.1, 0.2], [0.1] * 9)), "The true error of 36 networks could not be computed"),
@@ -222,6 +222,13 @@ def test_names_and_intervals_do_not_break_and_no_mark_is_shown(tmp_path):
     assert re.search(r'<span class="unbroken">\([\d.]+ to [\d.]+\)</span>', page)
     assert "&lt;" not in page
     assert "&#34;" not in page
+
+
+def test_of_a_thousand_cells_there_is_a_page_that_is_not_too_large(tmp_path):
+    rates = [float(f"{rate:.3g}") for rate in np.geomspace(1e-4, 1, 40)]
+    text = report(tmp_path, grid(25, rates, [0.1, 0.2, 0.15]))
+    assert "25 architectures, 40 learning rates (0.0001 to 1), 3 replicates of each cell: 3000 networks." in text
+    assert (tmp_path / "report.html").stat().st_size < 4_000_000
 
 
 def test_figures_hold_no_date_and_no_raster(tmp_path):

@@ -6,7 +6,7 @@ from markupsafe import Markup
 from circlemlp.report import words
 from circlemlp.report.cell_results import CellResult
 
-WIDTH, HEIGHT, MOST_POINTS, STEPS = 300, 40, 100, 60
+WIDTH, HEIGHT, MOST_POINTS, STEPS = 300, 40, 100, 40
 """Pixels of a picture; replicates in a strip; points of a curve."""
 
 
@@ -20,10 +20,11 @@ def strip(cell: CellResult, low: float, high: float) -> Markup:
     """Return a cell's true errors as points on a logarithmic axis that ends at ``low`` and ``high``."""
     errors = np.sort(cell.log_errors[np.isfinite(cell.log_errors)])[:MOST_POINTS]
     places = 5 + (errors - low) / max(high - low, 1e-9) * (WIDTH - 10)
-    points = Markup("").join(Markup('<circle cx="{}" cy="12" r="4"/>').format(f"{x:.1f}") for x in places)
+    points = "".join(f"M{x:.1f} 12h0" for x in places)
     ends = [words.number(10**end) for end in (low, high)]
     return Markup(
-        '<svg role="img" aria-label="True errors: {}" class="spark" viewBox="0 0 300 40"><path d="M5 24H295"/>{}'
+        '<svg role="img" aria-label="True errors: {}" class="spark" viewBox="0 0 300 40"><path d="M5 24H295"/>'
+        '<path class="dots" d="{}"/>'
         '<text x="5" y="38">{}</text><text x="295" y="38" text-anchor="end">{}</text></svg>'
     ).format(", ".join(words.number(10**error) for error in errors) or "not known", points, *ends)
 

@@ -4,7 +4,7 @@ import re
 
 from circlemlp.report.colors import COLORS
 
-PATH = re.compile(r'(?<= d=")[^"]*')
+PATH = re.compile(r'(?<= d=")[^"]*|(?<=" [xy]=")[^"]*')
 NUMBER = re.compile(r"-?\d+\.\d+")
 ENLARGED = 1.7
 """Pixels of a page, at the most, for a point of a picture."""
@@ -12,7 +12,7 @@ VARIABLES = {color.light: f"var(--{name})" for name, color in COLORS.items()}
 
 
 def simplified(picture: str) -> str:
-    """Return an SVG with the coordinates of its lines to a tenth of a pixel, and without points that do not show."""
+    """Return an SVG with all coordinates to a tenth of a pixel, and without points that do not show."""
     return PATH.sub(lambda found: _short(found[0]), picture)
 
 
@@ -26,9 +26,15 @@ def _short(path: str) -> str:
     return "\n".join(steps)
 
 
+def _tight(path: str) -> str:
+    """Return a path without white space that is not needed."""
+    return re.sub(r"M(\S+ \S+)L\1(?=M|$)", r"M\1h0", re.sub(r"(?<=[MLQCz])\s+|\s+(?=[MLQCz]|$)", "", path))
+
+
 def for_page(picture: str, name: str) -> str:
     """Return an SVG to be put into a page: its colours are the page's, and its ids begin with a name."""
-    inside = picture[picture.index("<svg") :]
+    inside = PATH.sub(lambda found: _tight(found[0]), picture[picture.index("<svg") :])
+    inside = re.sub(r"(?<=>)\s+(?=<)", "", re.sub(r'<g id="[^"]*"', "<g", inside))  # what nothing refers to
     # What matplotlib says of all elements would be about the whole page; the page says it of its pictures.
     inside = re.sub(r"\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", inside, flags=re.DOTALL)
     inside = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", inside)

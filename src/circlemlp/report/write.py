@@ -227,7 +227,11 @@ def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator
     yield Bullets(list(words.findings(comparison)))
     tuned = numbered(comparison.cells[0].trained.numbers)
     if len(comparison.cells) > len(comparison.best) and any(one.lacks != "rate" for one in comparison.best):
-        yield f"How sure the choice of each learning rate is, of {tuned}:"
+        yield (
+            f"How sure the choice of each learning rate is, of {tuned}. Not separated from it are the rates whose "
+            "validation loss may be as low: the 95% interval of the difference, one of those that hold together for an "
+            "architecture, includes 0. Replicates are resampled with replacement, the same ones for all rates."
+        )
         yield choice_table(comparison)
         yield (
             "Sensitivity to the learning rate is the mean, over the rates of the grid that every architecture has, of "
