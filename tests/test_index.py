@@ -16,15 +16,19 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from circlemlp.config import Indexing, Tracking
 from circlemlp.store import disk
 from circlemlp.store.records import Store
 from circlemlp.store.results import export
+from circlemlp.store.stages import page_of, run_id
+from circlemlp.store.trained import join
 from conftest import TINY, Project
 from made_up import GRID, SETTINGS
 
 INDEX = (sys.executable, "pipelines/index.py")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def with_records(folder, template, grid=GRID):
@@ -430,3 +434,33 @@ def test_a_taken_port_is_one_line_whose_remedies_work(template, tmp_path):
         pass
     would = project.run("make", "--just-print", "ui", f"PORT={said[1]}").stdout
     assert f"python pipelines/index.py --serve tracking.port={said[1]}\n" in would
+
+
+# ---------------------------------------------------------------------------------------------- in a real browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as one,
+    ):
+        yield one
+
+
+def test_a_run_leads_to_its_row_in_the_report_and_its_address_needs_no_index(browser, template, tmp_path, monkeypatch):
+    project = with_records(tmp_path / "project", template, [])
+    monkeypatch.chdir(project.folder)
+    export(Path("results/smoke"), GRID[:1])
+    report = project.folder / "reports" / "smoke" / "report.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text('<p style="height: 3000px">A report</p><p id="cell-2-4-1-at-0.1">the row</p>')
+    (cell,) = join(GRID[:1])
+    with serving(project) as (_, port), browser.new_page() as page:
+        page.goto(f"http://127.0.0.1:{port}/{page_of(run_id('smoke', 'tuning', cell))}")
+        expect(page.get_by_role("heading", name="2-4-1 lr 0.1")).to_be_visible(timeout=60_000)
+        link = page.get_by_role("link", name="reports/smoke/report.html")
+        page.goto(f"http://127.0.0.1:{port}{link.get_attribute('href')}")
+        expect(page.get_by_text("the row")).to_be_in_viewport()

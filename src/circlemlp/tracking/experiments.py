@@ -44,7 +44,7 @@ class Experiment:
     data_file : str
         Where its points are; empty where it is where the data set's own file in ``conf/`` says.
     report : str
-        Where its report is.
+        Where its report is, once it is made; empty where none is.
     """
 
     name: str
@@ -63,7 +63,10 @@ class Experiment:
         path = {path.stem: path for path in (CONF / "experiment").glob("*.yaml")}.get(name)
         if path is None:
             return cls(
-                name, name, [f"What was trained with `tracking.experiment={name}` or `paths.results=results/{name}`."]
+                name,
+                name,
+                [f"What was trained with `tracking.experiment={name}` or `paths.results=results/{name}`."],
+                report=f"reports/{name}",
             )
         head = []
         for line in path.read_text(errors="replace").splitlines():
@@ -100,6 +103,11 @@ class Experiment:
         numbers = ",".join(str(one.first_replicate) for one in ranges)
         return [shlex.join([program, script, "-m", *settings, first + numbers])]
 
+    def link_to_report(self, anchor: str = "") -> str:
+        """Return a link to the report, or to a place in it, in Markdown: our server has ``reports/`` beside MLflow."""
+        page = f"{self.report}/report.html"
+        return f"[{page}](/{page}{anchor and '#'}{anchor})"
+
     def description(self, experiment_id: str) -> str:
         """Return what is above the runs, in Markdown."""
         views = ", ".join(f"[{name}]({address(experiment_id, key)})" for key, (name, _) in VIEWS.items())
@@ -107,7 +115,7 @@ class Experiment:
         if self.commands:
             parts += ["How to make it again:", "\n".join(["```", *self.commands, "```"])]
         if self.report:
-            parts.append(f"Its report is `{self.report}/report.html`.")
+            parts.append(f"Its report is {self.link_to_report()}.")
         return "\n\n".join(filter(None, parts))
 
 

@@ -20,6 +20,7 @@ from typing import Any, get_args
 from mlflow.entities import ExperimentTag, ViewType
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from circlemlp import wording
 from circlemlp.config import Report, Tracking
 from circlemlp.errors import UserError, first_line
 from circlemlp.report.cell_results import CellResult, by_architecture
@@ -366,6 +367,7 @@ class Index:
             by_hand=name == BY_HAND,
             commands=about.commands_of(result.trained),
             data_file=about.file_of(result.trained.config.data),
+            row=about.link_to_report(wording.anchor_of_cell(*result.key)) if about.report else "",
             bad_run_error=self._report.bad_run_error,
             points=self._tracking.curve_points,
             now_ms=round(time.time() * 1000),

@@ -60,6 +60,8 @@ class Indexed:
         Whether the experiment holds cells of any kind, so that their names have to say more.
     commands : list of str
         What trains the records again.
+    row : str
+        A link to the cell's row in the experiment's report, in Markdown; empty where there is none.
     now_ms : int
         The time of records that came without one.
     """
@@ -70,6 +72,7 @@ class Indexed:
     by_hand: bool
     commands: list[str]
     data_file: str
+    row: str
     bad_run_error: float
     points: int
     now_ms: int
@@ -195,6 +198,8 @@ class Indexed:
             finding = f"True error **{error.estimate:.3g}**{interval}"
         bad = f"{result.bad_runs} with a true error above {self.bad_run_error:g}"
         parts = [f"{finding}, from {numbered(self.trained.numbers)}: {bad}, {result.diverged} of them diverged."]
+        if self.row:
+            parts.append(f"Its row in the report: {self.row}.")
         if any(self.commands):
             parts += ["How to train it again:", "\n".join(["```", *map(_in_lines, self.commands), "```"])]
         return "\n\n".join(parts)

@@ -4,8 +4,11 @@ import os
 import signal
 import socket
 import uuid
+from importlib import import_module
 
 import uvicorn
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from circlemlp.errors import UserError
 from circlemlp.tracking.index import Index
@@ -35,7 +38,7 @@ def listen(port: int) -> socket.socket:
 
 
 def serve(index: Index, listening: socket.socket) -> None:
-    """Serve MLflow's pages until a signal ends this process.
+    """Serve MLflow's pages, and the reports that they lead to, until a signal ends this process.
 
     ``mlflow server`` starts a process that starts another, and neither notices when the other is killed. So its
     application runs in this one, with the settings that the command would pass on to it.
@@ -50,7 +53,9 @@ def serve(index: Index, listening: socket.socket) -> None:
     }
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # uvicorn ends in order at SIGTERM, and knows no SIGHUP
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    config = uvicorn.Config("mlflow.server.fastapi_app:app", log_config=None, timeout_graceful_shutdown=2)
+    application = import_module("mlflow.server.fastapi_app").app  # not before it can find the settings
+    application.router.routes.insert(0, Mount("/reports", StaticFiles(directory="reports", check_dir=False)))
+    config = uvicorn.Config(application, log_config=None, timeout_graceful_shutdown=2)
     _Server(config, index).run([listening])
 
 

@@ -1,0 +1,152 @@
+"""Which MLflow experiments there are, what they say and show, and what is left out of large ones."""
+
+import base64
+import json
+import shutil
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+import circlemlp.tracking  # noqa: F401, for its settings, which MLflow reads when it is imported
+
+# isort: split
+from mlflow import MlflowClient
+
+from circlemlp.store.records import Volatile
+from circlemlp.tracking.experiments import BY_HAND
+from circlemlp.tracking.index import Index
+from circlemlp.tracking.runs import STAGE
+from conftest import SOURCE
+from indexes import (
+    JUDGED,
+    empty,  # noqa: F401
+    exported,
+    files_of,
+    nowhere,  # noqa: F401
+    place,  # noqa: F401
+    runs_of,
+    up_to_date,
+)
+from made_up import GRID, SETTINGS
+
+
+def test_records_belong_to_the_experiments_that_trained_them_and_that_have_them(place, tmp_path, monkeypatch):
+    store, tracking = place
+    shutil.rmtree(store.folder)
+    store.save(replace(GRID[0], volatile=Volatile(commit="abc", started_at="2026-01-02T03:04:05+00:00")))
+    store.save(replace(GRID[1], volatile=Volatile(experiment="mine")))
+    store.save(GRID[2])
+    tuned = exported(tmp_path, monkeypatch, GRID[0], GRID[3])
+    judged = exported(tmp_path, monkeypatch, JUDGED, name="smoke_confirmation")
+    assert up_to_date(tracking, store, tuned, judged) == 5
+    names = {name: {run.info.run_name for run in runs_of(tracking, name)[1]} for name in ("smoke", "mine", BY_HAND)}
+    assert names == {
+        "smoke": {"2-4-1  lr 0.1", "2-6-3-1  lr 0.01", "2-4-1  lr 0.1  confirmed"},
+        "mine": {"2-4-1  lr 0.01"},
+        BY_HAND: {"2-6-3-1  lr 0.1, x 3, 6 epochs, full batch of 40"},
+    }
+    _, cells, _ = runs_of(tracking, "smoke")
+    stages = {run.info.run_name: run.data.tags[STAGE] for run in cells}
+    assert stages.pop("2-4-1  lr 0.1  confirmed") == "confirmation"
+    assert set(stages.values()) == {"tuning"}
+    # What the project's own store knows of an execution is not in the results.
+    (own,) = (run for run in cells if run.data.tags.get("mlflow.source.git.commit") == "abc")
+    assert own.info.start_time == 1767323045000
+
+
+def test_every_shipped_experiment_is_an_experiment_of_mlflow():
+    files = sorted((SOURCE / "conf/experiment").glob("*.yaml"))
+    assert files
+    for path in files:
+        assert yaml.safe_load(path.read_text())["tracking"]["experiment"] == path.stem
+    assert yaml.safe_load((SOURCE / "conf/tracking/mlflow.yaml").read_text())["experiment"] == BY_HAND
+
+
+def test_an_experiment_says_what_it_is_and_how_to_make_it_again(place, tmp_path, monkeypatch):
+    store, tracking = place
+    up_to_date(tracking, store, *(exported(tmp_path, monkeypatch, JUDGED, name=name) for name in ("smoke", PIPELINE)))
+    client = MlflowClient(f"sqlite:///{tracking.database}")
+    note = client.get_experiment_by_name("smoke").tags["mlflow.note.content"]
+    assert note.startswith("**Smoke test**\n\nEvery code path of the real experiment in seconds, for tests.\n\n")
+    assert (
+        "\n```\npython pipelines/generate.py experiment=smoke\npython pipelines/train.py -m experiment=smoke\n```"
+        in note
+    )
+    assert note.endswith("Its report is [reports/smoke/report.html](/reports/smoke/report.html).")
+    note = client.get_experiment_by_name(PIPELINE).tags["mlflow.note.content"]
+    assert "\n```\nmake repro\n```\n" in note
+    assert note.endswith("Its report is [reports/report.html](/reports/report.html).")
+    _, (cell,), _ = runs_of(tracking, PIPELINE)
+    row = "[reports/report.html](/reports/report.html#cell-2-4-1-at-0.1)"
+    assert f"\n\nIts row in the report: {row}.\n\n" in cell.data.tags["mlflow.note.content"]
+
+
+PIPELINE = "architectures_by_learning_rate"
+
+
+def views(client, experiment):
+    """Decode the saved views of an experiment as MLflow's pages do."""
+    found = {}
+    for key, value in client.get_experiment_by_name(experiment).tags.items():
+        if key.startswith("mlflow.sharedViewState."):
+            view = json.loads(value)
+            scheme, _, packed = view["state"].partition(";")
+            assert scheme == "deflate"
+            found[key.rpartition(".")[2]] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return found
+
+
+def test_saved_views_list_cells_by_true_error(place, tmp_path, monkeypatch):
+    store, tracking = place
+    up_to_date(
+        tracking,
+        store,
+        exported(tmp_path, monkeypatch, *GRID),
+        exported(tmp_path, monkeypatch, JUDGED, name="smoke_confirmation"),
+    )
+    client, cells, _ = runs_of(tracking, "smoke")
+    shown = {}
+    for key, view in views(client, "smoke").items():
+        (experiment,) = {run.info.experiment_id for run in cells}
+        order = f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"
+        runs = client.search_runs([experiment], view["searchFilter"], order_by=[order])
+        shown[key] = [run.info.run_name for run in runs]
+        for column in view["selectedColumns"]:
+            kind, name = column.replace("`", "").split(".", 1)
+            assert all(name in getattr(run.data, kind) for run in runs)
+    assert shown == {
+        "confirmed": ["2-4-1  lr 0.1  confirmed"],
+        "cells": [
+            *("2-6-3-1  lr 0.03", "2-6-3-1  lr 0.01", "2-4-1  lr 0.1"),
+            *("2-4-1  lr 0.1  confirmed", "2-4-1  lr 0.01", "2-6-3-1  lr 0.1"),
+        ],
+    }
+    (judged,) = (one for name, one in Index(tracking, SETTINGS).addresses().items() if name == "smoke")
+    assert judged.endswith("viewStateShareKey=confirmed")
+    assert all(one.endswith("=cells") for name, one in Index(tracking, SETTINGS).addresses().items() if name != "smoke")
+
+
+def test_replicates_have_runs_only_where_they_are_few(place, tmp_path, monkeypatch):
+    store, tracking = place
+    for most, children, pictures in ((15, 15, 6), (14, 0, 1)):
+        few = tracking.model_copy(
+            update={
+                "database": str(tmp_path / f"{most}.db"),
+                "artifacts": str(tmp_path / f"{most}"),
+                "replicate_runs": most,
+            }
+        )
+        assert up_to_date(few, store, exported(tmp_path, monkeypatch, JUDGED, name="smoke_confirmation")) == 6
+        assert [len(runs) for runs in runs_of(few)[1:]] == [5, children]
+        assert len(list(Path(few.artifacts).rglob("boundary.png"))) == pictures
+        (judged,) = runs_of(few, "smoke")[1]
+        assert (files_of(few, judged) / "boundary.png").exists()
+
+
+def test_a_file_of_another_experiment_does_no_harm(place):
+    store, tracking = place
+    shutil.rmtree(store.folder)
+    store.save(replace(GRID[0], volatile=Volatile(experiment="../../conf/experiment/smoke")))
+    assert up_to_date(tracking, store) == 1
