@@ -108,6 +108,16 @@ def test_every_picture_says_in_words_what_it_shows(tmp_path):
     labels = [label for label in Ids(page).labels if not label.startswith(("True errors:", "Median validation loss:"))]
     assert [html.unescape(re.sub("<[^>]*>", "", caption)) for caption in captions] == labels
     assert all(re.search(r"\d", label) for label in labels)
+    assert page.count("<summary>The numbers in this picture</summary>") == len(captions) == 7
+
+
+def test_a_minus_sign_is_one_wherever_a_number_is_small(tmp_path):
+    rates = {1e-5: 1.0, 3e-5: 0.9, 1e-4: 2.0}
+    records = [made_up((w,), rate, list(w * y * 1e-5 * SPREAD)) for w in (4, 5) for rate, y in rates.items()]
+    page = re.sub(r"<(code|style|script)\b.*?</\1>", "", page_of(tmp_path, records), flags=re.DOTALL)
+    assert "3e−05" in page
+    shown = [re.sub("<[^>]*>", "", page), *re.findall('aria-label="([^"]*)"', page)]
+    assert not [found for text in shown for found in re.findall(r".{20}\de-\d+|[\s(]-\d", text)]
 
 
 def test_every_cell_of_the_grid_leads_to_its_row_and_says_its_regime(tmp_path):

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from circlemlp.report import operations, regimes, style, words
 from circlemlp.report.boundary import true_boundary
 from circlemlp.report.choosing import BestRate
-from circlemlp.report.colors import of_architecture
+from circlemlp.report.colors import light, of_architecture
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
 from circlemlp.report.statistics import Interval
@@ -40,6 +40,7 @@ def draw(comparison: Comparison) -> style.Drawing | None:
                     va="bottom" if above else "top",
                     fontsize=8,
                     color=color,
+                    bbox={"facecolor": light("paper"), "alpha": 0.7, "linewidth": 0, "pad": 0.3},
                 )
         axes.set(xscale="log", yscale="log", xlabel=name, xlim=(min(places) / 2, max(places) * 2))
         style.plain_logarithms(axes.xaxis)

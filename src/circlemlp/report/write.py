@@ -247,7 +247,7 @@ def _every_cell(
     yield (
         f"All numbers here are of {numbered(comparison.cells[0].trained.numbers)}. Each row has more: every replicate, "
         "the curve, and commands that train the cell, or find its record, and print its means"
-        + (", and its runs in MLflow, which `make ui` shows." if experiment else ".")
+        + (", and its runs in MLflow, which make ui shows." if experiment else ".")
     )
     yield cells_table(comparison, records, how, experiment)
 
