@@ -18,8 +18,6 @@ def main() -> int:
     logging.disable()  # an error that libraries log is raised as well, and then said in one line
     warnings.simplefilter("ignore")
     config = compose_one(sys.argv[1:])
-    if config is None:
-        return 0
     mode = pinning.resolve(config.numerics)
     if not pinning.is_pinned(mode):
         pinning.restart(mode)

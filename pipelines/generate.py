@@ -7,16 +7,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
 from circlemlp.config import Data
-from circlemlp.run.compose import compose_jobs, explain
+from circlemlp.run.compose import compose_jobs
 from circlemlp.run.door import guarded, prepare
 from circlemlp.store.datafile import generate
 
 
 def main() -> int:
     command = compose_jobs(sys.argv[1:])
-    if command is None:
-        explain()
-        return 0
     prepare(command.jobs[0].config)
     most: dict[Data, int] = {}  # replicates of any job on the same data, with those that will judge it
     for config in (job.config for job in command.jobs):

@@ -34,8 +34,6 @@ def main() -> int:
     serving, everything = "--serve" in sys.argv, "--all" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument not in ("--serve", "--all")]  # the rest is Hydra's
     config = compose_one(sys.argv[1:])
-    if config is None:
-        return 0
     if config.tracking.database is None:
         raise ConfigError("tracking.database=null: there is no index to bring up to date")
     if "MAKELEVEL" in os.environ:  # make leaves what it started behind when it is killed

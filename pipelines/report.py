@@ -18,8 +18,6 @@ CONFIRM = "pipelines/confirm.py with paths.confirmation"
 
 def main() -> int:
     config = compose_one(sys.argv[1:])
-    if config is None:
-        return 0
     prepare(config)
     folder = config.paths.report_folder
     results, store = named(config.paths.results), Store(Path(config.paths.records))

@@ -18,8 +18,6 @@ from circlemlp.store.selection import FILE, write
 
 def main() -> int:
     config = compose_one(sys.argv[1:])
-    if config is None:
-        return 0
     prepare(config)
     chosen = select(read(named(config.paths.results)), config.report)
     path = Path(config.paths.reports or "reports") / FILE

@@ -41,8 +41,6 @@ def problems(store: Store, counts: Counter[str]) -> Iterator[str]:
 
 def main() -> int:
     config = compose_one(sys.argv[1:])
-    if config is None:
-        return 0
     prepare(config)
     counts: Counter[str] = Counter()
     for line in problems(Store(Path(config.paths.records)), counts):

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from circlemlp.errors import ConfigError
-from circlemlp.run.compose import Composer, compose_jobs
+from circlemlp.run.compose import Composer, ForHydra, compose_jobs
 from conftest import SOURCE, TINY
 
 
@@ -210,8 +210,9 @@ def test_scientific_notation_is_a_number():
 
 
 def test_questions_are_left_to_hydra():
-    assert compose_jobs(["--help"]) is None
-    assert compose_jobs(["--cfg", "job"]) is None
+    for arguments in (["--help"], ["--cfg", "job"]):
+        with pytest.raises(ForHydra):
+            compose_jobs(arguments)
 
 
 def test_what_cfg_is_to_show_is_checked():

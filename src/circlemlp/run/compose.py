@@ -66,6 +66,10 @@ GRID = "grid"
 """The node of an experiment that says over which values it sweeps."""
 
 
+class ForHydra(Exception):
+    """A command line that only Hydra answers, as ``explain`` does: ``--help``, ``--cfg job`` and the like."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One configuration and the overrides that lead to it."""
@@ -138,7 +142,7 @@ def explain(_: object) -> None:
     """Let Hydra answer ``--help``, ``--cfg job`` and the like, from the command line of this process."""
 
 
-def compose_jobs(arguments: Sequence[str], *, multirun: bool = False) -> CommandLine | None:
+def compose_jobs(arguments: Sequence[str], *, multirun: bool = False) -> CommandLine:
     """Compose and check everything a command line of a Hydra application asks for.
 
     Parameters
@@ -148,15 +152,11 @@ def compose_jobs(arguments: Sequence[str], *, multirun: bool = False) -> Command
     multirun : bool
         Whether it is a sweep even without ``-m``.
 
-    Returns
-    -------
-    CommandLine or None
-        None where the user only wants to be told something (``--help``, ``--cfg job`` and the like), which
-        ``explain`` does; what ``--cfg`` is to show has been checked.
-
     Raises
     ------
     ConfigError
+    ForHydra
+        What ``--cfg`` is to show has been checked.
     """
     parser = get_args_parser()
     parser.error = _refuse  # in place of several lines of usage
@@ -169,7 +169,7 @@ def compose_jobs(arguments: Sequence[str], *, multirun: bool = False) -> Command
     if (parsed.package or parsed.resolve) and not parsed.cfg:
         raise ConfigError("--package and --resolve: they belong to --cfg")
     if parsed.shell_completion:
-        return None
+        raise ForHydra
     texts, multirun = parsed.overrides, multirun or bool(parsed.multirun)
     try:
         for path in CONF.rglob("*.yaml"):
@@ -180,25 +180,25 @@ def compose_jobs(arguments: Sequence[str], *, multirun: bool = False) -> Command
             if parsed.help:
                 print(f"{sys.modules['__main__'].__doc__}\n")
             if parsed.help or parsed.hydra_help or parsed.info:
-                return None
+                raise ForHydra
             command = _compose_all(texts, multirun=multirun)
     except ANY_MISTAKE as error:
         raise _in_one_line(error, texts) from None
-    return None if parsed.cfg else command
+    if parsed.cfg:
+        raise ForHydra
+    return command
 
 
-def compose_one(arguments: Sequence[str]) -> Config | None:
-    """Compose and check the one configuration that a command line asks for; None where Hydra has answered it.
+def compose_one(arguments: Sequence[str]) -> Config:
+    """Compose and check the one configuration that a command line asks for.
 
     Raises
     ------
     ConfigError
         Also for a sweep.
+    ForHydra
     """
     command = compose_jobs(arguments)
-    if command is None:
-        explain()
-        return None
     if command.multirun:
         raise ConfigError("-m: this takes one configuration; leave it out")
     return command.jobs[0].config

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from circlemlp.config import CONFIRMED, CONFIRMED_TOGETHER
 from circlemlp.errors import ConfigError
-from circlemlp.run.compose import CommandLine, Job, checked, compose_jobs, explain
+from circlemlp.run.compose import CommandLine, Job, checked, compose_jobs
 from circlemlp.run.door import prepare
 from circlemlp.run.train_door import shared, train
 from circlemlp.store import selection
@@ -35,9 +35,6 @@ def confirm_door(arguments: Sequence[str]) -> int:
         Before anything is written. Also where the selection is of another sweep.
     """
     command = compose_jobs(arguments, multirun=True)
-    if command is None:
-        explain()
-        return 0
     config = shared(command)
     if config.paths.confirmation is None:
         raise ConfigError("paths.confirmation=null: name a folder for the results, such as results/mine_confirmation")

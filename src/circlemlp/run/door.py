@@ -18,6 +18,7 @@ from circlemlp import numerics, pinning
 from circlemlp.config import Config
 from circlemlp.errors import UserError, first_line
 from circlemlp.project import PROJECT
+from circlemlp.run.compose import ForHydra, explain
 
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -47,7 +48,7 @@ def guarded(door: Callable[[], int]) -> int:
             signal.signal(one, signal.default_int_handler)
     sys.stdout, sys.stderr = _Output.of(sys.stdout), _Output.of(sys.stderr)
     try:
-        code = door()
+        code = _answered(door)
         if sys.stdout:
             sys.stdout.flush()  # so that a full disk behind it is told here
     except (UserError, OSError, MemoryError) as error:
@@ -62,6 +63,15 @@ def guarded(door: Callable[[], int]) -> int:
     for one in ENDING:  # the libraries' own endings come next, which would print a traceback
         signal.signal(one, signal.SIG_IGN)
     return code
+
+
+def _answered(door: Callable[[], int]) -> int:
+    """Run a door, or let Hydra answer its command line."""
+    try:
+        return door()
+    except ForHydra:
+        explain()
+        return 0
 
 
 class _Output(io.TextIOWrapper):

@@ -17,7 +17,7 @@ from circlemlp.config import Config
 from circlemlp.errors import ConfigError, first_line
 from circlemlp.project import PROJECT
 from circlemlp.run.cells import Cell
-from circlemlp.run.compose import CommandLine, Job, compose_jobs, explain
+from circlemlp.run.compose import CommandLine, Job, compose_jobs
 from circlemlp.run.door import INTERRUPTED, interruptible, prepare
 from circlemlp.run.launching import Launcher
 from circlemlp.run.outcomes import Outcome, show
@@ -46,9 +46,6 @@ def train_door(arguments: Sequence[str]) -> int:
         Before anything is written.
     """
     command = compose_jobs(arguments)
-    if command is None:
-        explain()
-        return 0
     config = shared(command)
     environment = prepare(config)
     _say_if_only_one_of_a_sweep(command, arguments)

@@ -250,9 +250,6 @@ class Store:
         """Return where a record is, or would be."""
         return self.folder / identity
 
-    def __contains__(self, identity: str) -> bool:
-        return self.path(identity).is_symlink() or self.path(identity).exists()
-
     def identities(self) -> list[str]:
         """Return the identities of all records, sorted, damaged ones among them."""
         if not self.folder.is_dir():
@@ -271,9 +268,9 @@ class Store:
         UserError
             If the system does not let it be read.
         """
-        if identity not in self:
-            raise KeyError(identity)
         folder = self.path(identity)
+        if not (folder.is_symlink() or folder.exists()):
+            raise KeyError(identity)
         try:
             record = _read(folder)
             if record.identity != identity:
