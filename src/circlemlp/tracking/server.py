@@ -21,8 +21,8 @@ from circlemlp.tracking.experiments import Experiment, view_tags
 from circlemlp.tracking.index import PLACE, Index
 from circlemlp.tracking.runs import RECORDS
 
-COPY, RUN, PARENT = "circlemlp.copy_of", "circlemlp.run", "mlflow.parentRunId"
-"""Tags: which experiment of the index it is, which run of the index it is, and of which run it is a child."""
+COPY, RUN, PARENT, NOTE = "circlemlp.copy_of", "circlemlp.run", "mlflow.parentRunId", "mlflow.note.content"
+"""Tags: of which experiment in the index it is, of which run there, whose child a run is, and what is said of it."""
 VALUES, POINTS = 100, 1000
 """How many parameters, and how many points of metrics, a request may have."""
 
@@ -124,19 +124,15 @@ class Server:
 
         What an interrupted push left of a cell is taken out, and so is one of two that were pushed at once.
         """
-        known = self._experiments().get(name)
-        if known is None:
-            tags = {COPY: name, "mlflow.experimentKind": "custom_model_development", **view_tags()}
-            made = self._client.create_experiment(name, tags=tags)
-            self._client.set_experiment_tag(made, "mlflow.note.content", Experiment.of(name).description(made))
-            return _Copied(made, {})
+        known = self._experiments().get(name) or self._make(name)
         if not _is_active(known):
             print(f"not pushed: what belongs to {name}, which was deleted there; --all brings it back", file=sys.stderr)
             return None
+        if NOTE not in known.tags:
+            note = Experiment.of(name).description(known.experiment_id)
+            self._client.set_experiment_tag(known.experiment_id, NOTE, note)
         cells: dict[str, Any] = {}
-        for run in sorted(
-            self._cells(known), key=lambda run: (run.info.lifecycle_stage, run.info.run_id)
-        ):  # deleted ones come last
+        for run in sorted(self._cells(known), key=lambda run: (not _is_active(run), run.info.run_id)):
             source = run.data.tags[RUN]
             if not _is_active(run):
                 cells.setdefault(source, run)
@@ -145,6 +141,12 @@ class Server:
             else:
                 self._take_out(run)
         return _Copied(known.experiment_id, cells)
+
+    def _make(self, name: str) -> Any:
+        if self._client.get_experiment_by_name(name) is not None:
+            raise UserError(f"tracking.uri={self.uri}: has another experiment {name}; give that one another name there")
+        tags = {COPY: name, "mlflow.experimentKind": "custom_model_development", **view_tags()}
+        return self._client.get_experiment(self._client.create_experiment(name, tags=tags))
 
     def _experiments(self) -> dict[str, Any]:
         """Return the copies of experiments, deleted ones among them, by the names that these have in the index."""
