@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circlemlp import wording
-from circlemlp.report.statistics import location, simultaneous, trimmed_mean
+from circlemlp.report.comparison import verdict
+from circlemlp.report.statistics import location, lowest, simultaneous, trimmed_mean
 from circlemlp.store import results
 from circlemlp.store.trained import join
 
@@ -49,48 +50,45 @@ def outcomes(rng: np.random.Generator, good: list[int], shape: Shape, n: int) ->
 
 
 def experiment(
-    rng: np.random.Generator, good: list[int], shape: Shape, true: float, *, n: int, fresh: int | None
-) -> tuple[bool, bool]:
+    rng: np.random.Generator, good: list[int], shape: Shape, *, n: int, fresh: int | None
+) -> tuple[bool, Floats]:
     """Simulate one experiment; ``fresh`` replicates judge, or those that chose.
 
     Returns
     -------
     false_alarm : bool
         Whether a difference is found.
-    covered : bool
-        Whether the first architecture's interval holds the true location.
+    judged : ndarray
+        The errors of the first architecture.
     """
     errors, losses = outcomes(rng, good, shape, n)
-    chosen = trimmed_mean(losses).argmin(axis=1)
+    chosen = [lowest(by_rate) for by_rate in losses]
     if fresh:
         errors, _ = outcomes(rng, good, shape, fresh)
     judged = errors[np.arange(len(good)), chosen]
     differences = [a - b for a, b in combinations(judged, 2)]
     intervals = simultaneous(differences, flips=FLIPS, rng=rng).intervals
-    return any(0 not in interval for interval in intervals), true in location(judged[0])
+    return any(verdict(interval, margin=0.0) in ("first", "second") for interval in intervals), judged[0]
 
 
 def experiments(
     good: list[int], shape: Shape, *, n: int, fresh: int | None = None, rounds: int = ROUNDS
-) -> tuple[float, float]:
-    """Return the shares of experiments with a false alarm, and with a covered location."""
+) -> tuple[float, Floats]:
+    """Return the share of experiments with a false alarm, and what they judge, of shape (rounds, replicates)."""
     rng = np.random.default_rng(SEED)
-    many = shape(rng, (1_000_000,))
-    true = float(trimmed_mean(many + COMMON * rng.standard_normal(len(many))))
-    found = [experiment(rng, good, shape, true, n=n, fresh=fresh) for _ in range(rounds)]
-    alarms, covered = np.mean(found, axis=0)
-    return float(alarms), float(covered)
+    alarms, judged = zip(*(experiment(rng, good, shape, n=n, fresh=fresh) for _ in range(rounds)), strict=True)
+    return float(np.mean(alarms)), np.array(judged)
 
 
-def coverage(shape: Shape, true: float, n: int, *, samples: int = ROUNDS) -> float:
-    """Return the share of intervals of a location that hold the true one."""
-    rng = np.random.default_rng(SEED)
-    return sum(true in location(shape(rng, (n,))) for _ in range(samples)) / samples
+def coverage(samples: Floats, true: float) -> float:
+    """Return the share of samples, of shape (samples, replicates), whose interval holds the true location."""
+    return sum(true in location(sample) for sample in samples) / len(samples)
 
 
-def true_location(shape: Shape) -> float:
-    """Return the trimmed mean of very many values."""
-    return float(trimmed_mean(shape(np.random.default_rng(SEED), (1_000_000,))))
+def true_location(shape: Shape, common: float = 0.0) -> float:
+    """Return the trimmed mean of very many values; ``common`` is the standard deviation of what is added to them."""
+    rng, many = np.random.default_rng(SEED), (1_000_000,)
+    return float(trimmed_mean(shape(rng, many) + common * rng.standard_normal(many)))
 
 
 def shipped(folder: Path) -> dict[str, Floats]:
@@ -137,8 +135,10 @@ def by_stages() -> Iterator[list[str]]:
     cases += [(shape, "1 in two, 9 in the others") for shape in SHAPES if shape != "normal"]
     for shape, name in cases:
         stages: list[tuple[int, int | None]] = [(TUNING, None), (CONFIRMATION, None), (TUNING, CONFIRMATION)]
+        true = true_location(SHAPES[shape], COMMON)
         found = [experiments(GOOD_RATES[name], SHAPES[shape], n=n, fresh=fresh) for n, fresh in stages]
-        yield [shape, name, *(percent(alarms) for alarms, _ in found), *(percent(covered) for _, covered in found)]
+        covered = [coverage(judged, true) for _, judged in found]
+        yield [shape, name, *(percent(alarms) for alarms, _ in found), *map(percent, covered)]
 
 
 def without_a_choice(own: dict[str, Floats]) -> Iterator[list[str]]:
@@ -155,7 +155,8 @@ def one_location(own: dict[str, Floats]) -> Iterator[list[str]]:
     cases = [(name, shape, true_location(shape)) for name, shape in SHAPES.items()]
     cases += [(name, resampled(values), population_location(values)) for name, values in own.items()]
     for name, shape, true in cases:
-        yield [name, *(percent(coverage(shape, true, n)) for n in (5, 10, 30))]
+        samples = [shape(np.random.default_rng(SEED), (ROUNDS, n)) for n in (5, 10, 20, 30)]
+        yield [name, *(percent(coverage(one, true)) for one in samples)]
 
 
 def main() -> None:
@@ -173,7 +174,7 @@ def main() -> None:
         "",
         "Coverage of the interval of one location without a choice, in percent:",
         "",
-        *table(["outcomes", "5 replicates", "10", "30"], one_location(own)),
+        *table(["outcomes", "5 replicates", "10", "20", "30"], one_location(own)),
         "",
         *([] if own else ["The shipped experiment's own replicates were not there, so they are left out.", ""]),
         f"Seed {SEED}, {ROUNDS} experiments or samples a number, so the standard error of a 5 is "

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap, norm, trim_mean
 from scipy.stats import t as student_t
-from scipy.stats.mstats import trimmed_stde, winsorize
+from scipy.stats.mstats import trimmed_mean_ci, trimmed_stde
 
 from circlemlp.core.streams import stream
 from circlemlp.report import statistics
@@ -13,11 +13,12 @@ from circlemlp.report.statistics import (
     Interval,
     choice_frequencies,
     location,
+    lowest,
+    mean_and_error,
     proportion,
     replicates_to_decide,
     shares,
     simultaneous,
-    standard_error,
     trimmed_mean,
 )
 
@@ -35,25 +36,46 @@ def test_its_standard_error_by_hand_and_by_scipy():
     # Eight values: 1 and 2 count as 3, 7 and 90 as 6.
     winsorised = np.array([3, 3, 3, 4, 5, 6, 6, 6])
     by_hand = math.sqrt(np.square(winsorised - 4.5).sum() / 7) / (0.5 * math.sqrt(8))
-    assert standard_error([1, 90, 3, 4, 5, 6, 7, 2]) == pytest.approx(by_hand)
-    assert standard_error(SAMPLES[0]) == pytest.approx(float(trimmed_stde(SAMPLES[0], limits=(0.25, 0.25))))
-    assert math.isnan(standard_error([1.0]))
+    assert mean_and_error([1, 90, 3, 4, 5, 6, 7, 2]) == (4.5, pytest.approx(by_hand))
+    assert mean_and_error(SAMPLES)[1] == pytest.approx(
+        [float(trimmed_stde(sample, limits=(0.25, 0.25))) for sample in SAMPLES]
+    )
+    assert math.isnan(mean_and_error([1.0])[1])
 
 
-def test_the_interval_of_tukey_and_mclaughlin_by_hand():
-    sample = SAMPLES[1]  # 11 values, of which 7 are kept
-    winsorised = np.asarray(winsorize(sample, limits=(2 / 11, 2 / 11)))
-    half = student_t.ppf(0.975, 6) * winsorised.std(ddof=1) / (0.5 * math.sqrt(11))
-    interval = location(sample)
-    assert (interval.low, interval.high) == pytest.approx((interval.estimate - half, interval.estimate + half))
+def test_the_interval_of_a_location_is_scipy_s_bootstrap_with_expanded_percentiles():
+    sample = np.sort(SAMPLES[1])  # 11 values
+    below = norm.cdf(-student_t.ppf(0.975, 10))
+    assert below == pytest.approx(norm.cdf(-2.228), abs=1e-5)  # of a table
+    expected = bootstrap(
+        (sample,),
+        lambda resamples, axis: trim_mean(resamples, 0.25, axis=axis),
+        n_resamples=10_000,
+        confidence_level=1 - 2 * below,
+        method="percentile",
+        rng=stream(0, "statistics", "resamples", 11),
+    ).confidence_interval
+    interval = location(SAMPLES[1])
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
     assert interval.estimate in interval
+    assert location(sample[::-1]) == interval
+
+
+def test_the_interval_of_very_many_values_is_that_of_the_normal_distribution():
+    sample = RNG.normal(size=3000)
+    half = 1.96 * mean_and_error(sample)[1]
+    interval = location(sample)
+    assert (interval.low, interval.high) == pytest.approx(
+        (interval.estimate - half, interval.estimate + half), abs=0.01
+    )
 
 
 def test_too_few_values_have_no_interval():
     assert location([1.0, 2.0, 4.5]).estimate == 2.5
-    assert not location([1.0, 2.0, 4.5]).exists
-    assert location([1.0, 2.0, 3.0, 4.0]).exists
-    assert math.isnan(location([1.0, 2.0, 3.0, np.nan]).estimate)
+    assert not location([1.0, 2.0, 3.0, 4.0]).exists
+    assert location([1.0, 2.0, 3.0, 4.0, 5.0]).exists
+    assert location([0.1] * 5) == Interval(*[pytest.approx(0.1)] * 3)
+    assert math.isnan(location([1.0, 2.0, 3.0, 4.0, np.nan]).estimate)
     assert math.isnan(location([]).estimate)
 
 
@@ -101,11 +123,13 @@ def test_random_flips_give_nearly_what_all_give_and_always_the_same(monkeypatch)
     assert simultaneous(differences).flips == 1500
 
 
-def test_no_interval_is_narrower_than_that_of_one_location():
+def test_a_single_difference_has_at_least_the_interval_of_tukey_and_mclaughlin():
     for _ in range(20):
         row = RNG.normal(size=9)
-        (together,), alone = simultaneous([row]).intervals, location(row)
-        assert together.high >= alone.high - 1e-12
+        (interval,) = simultaneous([row]).intervals
+        low, high = trimmed_mean_ci(row, limits=(0.25, 0.25))
+        assert interval.low <= low + 1e-12
+        assert interval.high >= high - 1e-12
 
 
 def test_with_seven_pairs_nothing_can_be_told():
@@ -114,9 +138,13 @@ def test_with_seven_pairs_nothing_can_be_told():
     assert simultaneous(np.empty((0, 10))).intervals == []
 
 
-def test_differences_that_do_not_vary_are_certain_and_give_no_warning():
-    (interval,) = simultaneous(np.full((1, 10), 0.5)).intervals
-    assert (interval.low, interval.high) == (0.5, 0.5)
+@pytest.mark.parametrize("value", [0.5, 0.1, -0.7])
+def test_differences_that_do_not_vary_are_certain_and_widen_no_other_interval(value):
+    """The mean of ten times 0.1 is not 0.1 to the last digit."""
+    other = RNG.normal(size=10)
+    interval, widest = simultaneous([np.full(10, value), other]).intervals
+    assert (interval.low, interval.high) == pytest.approx((value, value))
+    assert [widest] == simultaneous([other]).intervals
 
 
 def test_differences_with_two_values_leave_everything_open():
@@ -162,6 +190,10 @@ def test_shares_by_hand_and_that_they_add_up():
         70 * np.square(values.mean(axis=(1, 2)) - values.mean()).sum()
     )
     assert all(math.isnan(share) for share in shares(np.full((2, 2, 2), 0.1)).values())
+
+
+def test_the_lowest_row_is_that_of_the_lowest_location_and_of_equal_ones_the_first():
+    assert lowest([[1, 1, 1, 1], [0, 0, 0, 9], [0, 0, 0, 0]]) == 1
 
 
 def test_resampling_two_values_chooses_as_their_draws_do():

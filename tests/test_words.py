@@ -115,6 +115,13 @@ def test_the_second_sentence_says_why_nothing_is_claimed():
     assert headline.nothing_claimed(at_one_rate(0.1, 0.2)) is None
 
 
+def test_more_architectures_than_can_be_looked_at_are_said_to_be_too_many(monkeypatch):
+    three = at_one_rate(0.1, 0.2, 0.3)
+    assert headline.nothing_claimed(three) is None
+    monkeypatch.setattr(headline, "MOST_COMPARED", 2)
+    assert "; more than 2 architectures are not compared with each other." in headline.compared(three)
+
+
 def test_the_third_sentence_counts_the_best_cells_apart():
     steady = with_losses(made_up((4,), 0.1, [0.1] * 3), np.ones((3, 21)))
     falling = with_losses(made_up((4,), 0.01, [0.5] * 3), np.outer([2] * 3, np.linspace(2, 1, 21)))
@@ -360,6 +367,19 @@ def test_an_interval_that_leaves_everything_open_has_no_bounds():
     assert words.interval(Interval(1.04)) == "1.04"
 
 
+def test_it_is_said_why_no_interval_has_bounds():
+    """One pair that flips make equal leaves all pairs open; pairs that are always equal do not."""
+    two_valued, plain, lower = 0.1 * (1 + 0.1 * np.array([1, -1] * 5)), 0.1 * np.ones(10), 0.01 * TEN
+    records = [made_up((4 + i,), 0.1, list(one)) for i, one in enumerate((two_valued, plain, lower))]
+    text, table = tables.differences(compare(records, SETTINGS))
+    assert "There are no bounds: the ratios of some pair take so few values" in text
+    assert "has the lower" not in as_markdown("t", [table])
+    text, table = tables.differences(compare([*records[1:], made_up((7,), 0.1, list(plain))], SETTINGS))
+    assert "no bounds" not in text
+    assert "| 1 (1 to 1) | 0 of 10, 10 equal | practically equal |" in as_markdown("t", [table])
+    assert as_markdown("t", [table]).count("2-6-1 has the lower error") == 2
+
+
 def test_nothing_is_claimed_of_a_best_rate_at_an_edge():
     records = [made_up((w,), rate, list(w * rate * TEN)) for w in (4, 5) for rate in (0.1, 0.2)]
     comparison = compare(records, SETTINGS)
@@ -388,6 +408,27 @@ def test_many_pairs_are_shown_with_the_lowest_alone(monkeypatch):
 def test_what_was_run_counts_holes():
     assert "(1 of 6 cells of the grid are missing)" in headline.what_was_run(compare(GRID, SETTINGS))[0]
     assert "missing" not in headline.what_was_run(sweep([[0.1, 0.2]]))[0]
+
+
+def test_what_was_run_names_batches_and_shortens_long_grids():
+    batches = made_up((4,), 0.1, [0.1] * 3)
+    batches.ingredients["config"]["training"]["batch_size"] = 10
+    assert "by Adam on mini-batches of 10 for 6 epochs" in headline.what_was_run(compare([batches], SETTINGS))[0]
+    assert "by Adam on the full batch for 6 epochs" in headline.what_was_run(sweep([[0.1, 0.2]]))[0]
+    rates = [round(0.01 * (1 + place), 2) for place in range(31)]
+    many = [made_up((4,), rate, [0.1]) for rate in rates]
+    assert "31 learning rates (0.01 to 0.31)" in headline.what_was_run(compare(many, SETTINGS))[0]
+    assert "2 learning rates (0.01, 0.02)" in headline.what_was_run(compare(many[:2], SETTINGS))[0]
+
+
+def test_a_score_says_why_it_is_not_known():
+    known, lost, unknown = made_up((4,), 0.1, [0.1] * 3), made_up((4,), 0.2, [None] * 3), made_up((4,), 0.3, [0.1] * 3)
+    unknown.true_error[1] = np.nan
+    first, second, third = compare([known, lost, unknown], SETTINGS).cells
+    assert [words.score(first, name) for name in ("error", "accuracy", "loss")] == ["0.01", "0.9700", "0.1"]
+    assert words.score(second, "error") == words.score(second, "loss") == "diverged"
+    assert words.score(third, "error") == "not known of 1"
+    assert words.score(third, "loss") == "0.1"
 
 
 def test_departures_are_named_where_there_are_some():
@@ -431,3 +472,22 @@ def test_a_rate_of_the_second_choice_that_is_not_confirmed_is_said_to_be_none():
 def test_long_lists_are_cut():
     assert words.some(["a", "b"]) == "a, b"
     assert words.some(list("abcdefgh")) == "a, b, c, d, e, f, and 2 more"
+
+
+def test_of_a_thousand_cells_every_sentence_is_there_and_short():
+    rng, rates = np.random.default_rng(0), [round(0.01 * 1.2**place, 6) for place in range(20)]
+    records = [
+        made_up((4 + i,), rate, list(0.1 * rng.lognormal(abs(j - 10) / 10, 0.3, 8)))
+        for i in range(50)
+        for j, rate in enumerate(rates)
+    ]
+    comparison = compare(records, SETTINGS)
+    first, second, third = headline.headline(comparison)
+    assert re.search(r"the learning rate explains \d+%, the architecture \d+%", first)
+    assert re.search(r"it is undecided against (2-\d+-1, ){6}and \d\d more\.$", second)
+    assert third.startswith("What limits this: 1000 of 1000 cells still improve after 6 epochs")
+    everything = [first, second, third, *words.findings(comparison), words.judged_again(comparison)]
+    assert max(map(len, everything)) < 1000
+    text, table = tables.differences(comparison)
+    assert "(the largest |t| of 1225 pairs, by 256 flips of signs)" in text
+    assert len(table.rows) == 49

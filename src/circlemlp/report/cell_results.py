@@ -146,18 +146,13 @@ def _result(cell: Trained, settings: Report) -> CellResult:
         log_errors=errors,
         log_losses=losses,
         log_typical_losses=_logarithms(regimes.tenth(cell), diverged),
-        error=_share(statistics.location(errors).to_powers_of_ten()),
-        accuracy=_share(statistics.location(np.where(diverged, 0.0, history.validation_accuracy[:, -1]))),
+        error=statistics.location(errors).to_powers_of_ten(),
+        accuracy=statistics.location(np.where(diverged, 0.0, history.validation_accuracy[:, -1])),
         loss=statistics.location(losses).to_powers_of_ten(),
         unknown=int(np.isnan(true_errors).sum()),
         bad_runs=int((diverged | (true_errors > settings.bad_run_error)).sum()),
         diverged=int(diverged.sum()),
     )
-
-
-def _share(interval: Interval) -> Interval:
-    """Return an interval of a share, which is in [0, 1]."""
-    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0)) if interval.exists else interval
 
 
 def _logarithms(values: Floats, worst: NDArray[np.bool_] | bool = False) -> Floats:

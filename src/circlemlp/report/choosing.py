@@ -72,13 +72,13 @@ class Doubt:
 
 
 def choose(group: Sequence[CellResult], by: By = "log_losses") -> BestRate:
-    """Choose among the cells of an architecture; the replicates that choose judge too."""
+    """Choose among the cells of an architecture, by rising learning rate; the replicates that choose judge too."""
     possible = _possible(group)
-    means = {cell.learning_rate: float(statistics.trimmed_mean(getattr(cell, by))) for cell in group}
-    best = min(possible or group, key=lambda cell: (means[cell.learning_rate], cell.learning_rate))
+    among = possible or group
+    best = among[statistics.lowest([getattr(cell, by) for cell in among])]
     edge: Literal["lowest", "highest"] | None = None
-    if possible and len(means) > 1 and best.learning_rate in (min(means), max(means)):
-        edge = "lowest" if best.learning_rate == min(means) else "highest"
+    if possible and len(group) > 1 and best in (group[0], group[-1]):
+        edge = "lowest" if best is group[0] else "highest"
     return BestRate(best, best, None if possible else "rate", edge)
 
 
@@ -98,7 +98,8 @@ def doubt(group: Sequence[CellResult], best: CellResult) -> Doubt:
     if best.replicates < statistics.FEWEST_PAIRED:
         return Doubt(None, chosen)
     others = [cell for cell in possible if cell is not best]
-    found = statistics.simultaneous([cell.log_losses - best.log_losses for cell in others])
+    differences = [cell.log_losses - best.log_losses for cell in others]
+    found = statistics.simultaneous(differences, flips=statistics.FLIPS)  # of each architecture, so never all of 2^20
     # Where two rates are always equal, both ends are 0.
     near = [cell.learning_rate for cell, one in zip(others, found.intervals, strict=True) if one.low <= 0]
     return Doubt(near, chosen)

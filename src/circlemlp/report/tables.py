@@ -203,6 +203,8 @@ def differences(comparison: Comparison) -> list[Block]:
     )
     if shown is not pairs:
         text += f" Shown are the pairs with {ranked[0].cell.architecture}."
+    if reason := words.without_bounds(pairs):
+        text += f" {reason}"
     rows = [_difference_row(one, equal) for one in sorted(shown, key=lambda one: _order(one, ranked))]
     return [text, Table(["architectures", Numeric("ratio of errors"), Numeric("first lower in"), "verdict"], rows)]
 

@@ -147,6 +147,16 @@ def verdict(one: Difference, practically_equal: float) -> str:
     return decided(one) + little
 
 
+def without_bounds(differences: Sequence[Difference]) -> str | None:
+    """Say why intervals have no bounds, if some have none."""
+    if not any(one.ratio.high > MOST_SHOWN for one in differences):
+        return None
+    return (
+        "There are no bounds: the ratios of some pair take so few values that many flips of signs make them equal, "
+        "which says nothing of how far off they can be; and the intervals of all pairs hold together."
+    )
+
+
 def rules(comparison: Comparison) -> str:
     """Say what the names of the regimes mean."""
     line = best_line_error(true_boundary(comparison.cells[0].trained.config))
@@ -175,7 +185,7 @@ def interval(value: Interval, digits: str = ".3g") -> str:
     text = number(value.estimate, digits)
     if not value.exists:
         return text
-    if value.high > MOST_SHOWN:  # most replicates are equal, so they say nothing of how far the others may lie
+    if value.high > MOST_SHOWN:
         return f"{text} (no bounds)"
     return f"{text} ({number(value.low, digits)} to {number(value.high, digits)})"
 

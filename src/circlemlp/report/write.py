@@ -206,7 +206,7 @@ def _architectures(comparison: Comparison) -> Iterator[Block]:
         "of the square; it is computed from the parameters, in real arithmetic and not from samples, and flipped "
         "labels do not count. Errors and losses are 25% trimmed means on the scale of the logarithm, accuracies 25% "
         "trimmed means"
-        + (", with 95% intervals (Tukey and McLaughlin's). " if comparison.judging.accuracy.exists else ". ")
+        + (", with 95% intervals (Hesterberg's, of resamples). " if comparison.judging.accuracy.exists else ". ")
         + f"A bad run diverged or has a true error above {words.rate(settings.bad_run_error)}; in parentheses is the "
         "95% interval of their share (Wilson's). A replicate that diverged counts as the worst possible."
     )
