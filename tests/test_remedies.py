@@ -68,7 +68,6 @@ def test_remedies_of_results_selections_and_confirmations(project):
     remedy = door.remedy("damaged ('cells'); a sweep ", "select_rates", FOLDER)
     script, flag, folder = re.match(r"\(pipelines/(\w+)\.py (-m)\) with (\S+) makes them", remedy).groups()
     assert "trained" not in door(script, flag, folder).stdout
-    door("select_rates", FOLDER)
 
     flag = door.remedy("only a sweep leaves a folder of results; add ", "train", FOLDER)
     assert "found" in door("train", flag, FOLDER).stdout

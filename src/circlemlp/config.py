@@ -39,8 +39,8 @@ CONFIRMED = "_confirmation"
 """How the names of folders of results end whose replicates judge, and of no others."""
 LONGEST_NAME = 100
 CONFIRMED_TOGETHER = 10
-"""How many of the replicates that judge a cell are one record: more of them are then more records, and the first ones
-are found."""
+"""The number of replicates in a record of a confirmation. There are whole records only, so that a confirmation with
+more replicates finds all those of one with fewer."""
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_is_a_path)]
 ResultsFolder = Annotated[
