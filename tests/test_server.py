@@ -28,7 +28,7 @@ from circlemlp.config import Tracking
 from circlemlp.errors import UserError
 from circlemlp.store.records import Store, Volatile
 from circlemlp.tracking.index import PLACE, Index
-from circlemlp.tracking.server import PARENT, RUN, Server
+from circlemlp.tracking.server import NOTE, PARENT, RUN, Server
 from conftest import SOURCE, TINY
 from made_up import GRID, SETTINGS, made_up
 
@@ -212,7 +212,7 @@ def all_of(client, run):
     return (
         (info.run_name, info.status, info.start_time, info.end_time, info.user_id),
         run.data.params,
-        {key: value for key, value in run.data.tags.items() if key not in (RUN, PARENT)},
+        {key: value for key, value in run.data.tags.items() if key not in (RUN, PARENT, NOTE)},
         {
             key: sorted(
                 (point.step, point.value, point.timestamp) for point in client.get_metric_history(info.run_id, key)
@@ -241,6 +241,9 @@ def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, buck
     for cell in cells:
         original = own[cell.data.tags[RUN]]
         assert all_of(there, cell) == all_of(here, original)
+        before, link, after = original.data.tags[NOTE].partition("[reports/copied/report.html](/")
+        assert link
+        assert cell.data.tags[NOTE] == f"{before}`reports/copied/report.html`{after.partition(')')[2]}"
         assert len(cell.inputs.dataset_inputs) == 1
         assert contents(there.download_artifacts(cell.info.run_id, "", str(tmp_path))) == contents(
             index.folder(original.info.experiment_id, original.info.run_id)
@@ -249,7 +252,8 @@ def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, buck
         originals = [run for run in own_replicates if run.data.tags[PARENT] == original.info.run_id]
         assert [all_of(there, run) for run in children] == [all_of(here, run) for run in originals]
     experiment = there.get_experiment_by_name("copied")
-    assert f"#/experiments/{experiment.experiment_id}/runs?" in experiment.tags["mlflow.note.content"]
+    assert f"#/experiments/{experiment.experiment_id}/runs?" in experiment.tags[NOTE]
+    assert "Its report is `reports/copied/report.html`." in experiment.tags[NOTE]
     with closing(psycopg2.connect(postgresql)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM runs WHERE experiment_id = %s", [int(experiment.experiment_id)])
         assert cursor.fetchone() == (20,)

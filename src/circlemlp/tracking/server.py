@@ -7,6 +7,7 @@ Machines may share a server. If two push the same cell at the same moment, one o
 there twice; the next push goes on from there and leaves one. What people change or delete there stays so.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from circlemlp.tracking.runs import RECORDS
 
 COPY, RUN, PARENT, NOTE = "circlemlp.copy_of", "circlemlp.run", "mlflow.parentRunId", "mlflow.note.content"
 """Tags: of which experiment in the index it is, of which run there, whose child a run is, and what is said of it."""
+BESIDE = re.compile(r"\[([^]]*)\]\(/[^)]*\)")
+"""A link to what our own server has beside MLflow's pages: the report."""
 VALUES, POINTS = 100, 1000
 """How many parameters, and how many points of metrics, a request may have."""
 
@@ -104,7 +107,10 @@ class Server:
         return made
 
     def _create(self, experiment_id: str, run: Any, tags: dict[str, str]) -> Any:
-        return self._client.create_run(experiment_id, run.info.start_time, run.data.tags | tags, run.info.run_name)
+        tags = {
+            key: BESIDE.sub(r"`\1`", value) if key == NOTE else value for key, value in run.data.tags.items()
+        } | tags
+        return self._client.create_run(experiment_id, run.info.start_time, tags, run.info.run_name)
 
     def _fill(self, made: Any, run: Any, here: MlflowClient) -> None:
         """Copy what a run has in the index, and say at last that it is finished."""
@@ -130,7 +136,7 @@ class Server:
             return None
         if NOTE not in known.tags:
             note = Experiment.of(name).description(known.experiment_id)
-            self._client.set_experiment_tag(known.experiment_id, NOTE, note)
+            self._client.set_experiment_tag(known.experiment_id, NOTE, BESIDE.sub(r"`\1`", note))
         cells: dict[str, Any] = {}
         for run in sorted(self._cells(known), key=lambda run: (not _is_active(run), run.info.run_id)):
             source = run.data.tags[RUN]
