@@ -124,6 +124,7 @@ def test_every_cell_of_the_grid_leads_to_its_row_and_says_its_regime(tmp_path):
     page = page_of(tmp_path)
     cells = re.findall(r'<td data-name="2-\S+" class=" s-([\w-]+)"><a href="#(cell-[^"]+)">([^<]*)</a>', page)
     assert len(cells) == len(GRID)
+    assert page.count(">not trained</text>") == 1
     for shade, anchor, text in cells:
         assert f'<tbody id="{anchor}">' in page
         assert shade.replace("-", " ") in text

@@ -77,7 +77,7 @@ def draw_grid(comparison: Comparison) -> style.Drawing:
             _frame(axes, boundary)
             cell = cells.get((name, rate))
             if cell is None:
-                axes.set_axis_off()
+                _say(axes, "not trained")
                 continue
             row = median_replicate(cell.trained)
             found = decision(cell.trained, row)
@@ -92,7 +92,6 @@ def draw_grid(comparison: Comparison) -> style.Drawing:
         line[0].set_ylabel(
             name, rotation=0, ha="right", va="center", labelpad=6, color=of_architecture(name), fontweight="bold"
         )
-        line[0].axison = True
     for axes, rate in zip(panels[0], rates, strict=True):
         axes.set_title(words.rate(float(f"{rate:.3g}")), loc="center", fontweight="normal", fontsize=9, pad=4)
     figure.text(0.02 / figure.get_figwidth(), 1 - 0.2 / figure.get_figheight(), "learning rate", color=light("soft"))
@@ -153,8 +152,7 @@ def _finding(shown: Sequence[tuple[CellResult, float, int, bool]]) -> str:
 
 def _draw_learned(axes: Axes, boundary: Boundary, found: Decision | None, *, diverged: bool) -> None:
     if found is None:
-        text = "diverged" if diverged else "not known"
-        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7.5)
+        _say(axes, "diverged" if diverged else "not known")
         return
     ring, rest = rings(boundary)
     for polygons, place in ((found.zeros, ring), (found.ones, rest)):
@@ -168,6 +166,10 @@ def _draw_learned(axes: Axes, boundary: Boundary, found: Decision | None, *, div
     _draw_true(axes, boundary)
     if found.segments:
         axes.add_patch(_lines(found.segments, edgecolor=light("ink"), linewidth=1.1))
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7.5)
 
 
 def wrong(boundary: Boundary, corners: Points, *, answer: bool) -> float:
