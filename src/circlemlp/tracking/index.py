@@ -89,6 +89,7 @@ class Index:
         self._database, self._artifacts = Path(tracking.database), Path(tracking.artifacts)
         self._named: set[str] = set()
         self._run_of: dict[str, str] = {}
+        self._replicates: dict[tuple[str, Stage], int] = {}
         self.artifacts = self._artifacts.absolute().as_uri()
         self.uri = _uri(self._database)
         _check_place(self._database, self._database.parent, "database")
@@ -156,6 +157,7 @@ class Index:
         with self._alone():
             with self._session() as session:
                 there = rows.cells(session)
+            self._replicates.clear()
             left_out: list[Exception] = []
             written, decided = set[str](), set[str]()
             for folder in results:
@@ -353,7 +355,7 @@ class Index:
             others = _load(stores, sorted(wanted - new), left_out)
             ((result,),) = by_architecture([*cell.records, *others], self._report)
             with WRITING:
-                self._write(experiment, self._indexed(name, stage, result))
+                self._write(experiment, self._indexed(name, stage, result), again=run in there)
             there[run] = wanted
             written.add(run)
         return written
@@ -373,11 +375,14 @@ class Index:
             now_ms=round(time.time() * 1000),
         )
 
-    def _write(self, experiment: Any, indexed: Indexed) -> None:
+    def _write(self, experiment: Any, indexed: Indexed, *, again: bool) -> None:
         """Write a cell's artifacts, and then its runs, all at once: so a run that is there is a whole one."""
         new, most = indexed.result.replicates, self._tracking.replicate_runs
+        stage = experiment.experiment_id, indexed.stage
         with self._session() as session:
-            before = rows.count_replicates(session, experiment.experiment_id, indexed.stage, but=indexed.run_id)
+            if again or stage not in self._replicates:
+                self._replicates[stage] = rows.count_replicates(session, *stage, but=indexed.run_id)
+            before = self._replicates[stage]
             detailed = before + new <= most
             if not detailed and before <= most:
                 self._leave_cells_alone(session, experiment.experiment_id, indexed.stage)
@@ -385,6 +390,7 @@ class Index:
             folder = self.folder(experiment.experiment_id, cell.run_id)
             artifacts.write(folder, indexed.trained, picture=detailed or indexed.stage == "confirmation")
             rows.put(session, experiment.experiment_id, experiment.artifact_location, _user(), cell)
+        self._replicates[stage] += new
 
     def _leave_cells_alone(self, session: Any, experiment_id: str, stage: Stage) -> None:
         """Take out of a stage what only a small one has: runs of replicates, and pictures of cells nobody confirmed."""
