@@ -19,10 +19,11 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from circlemlp.config import Indexing, Tracking
+from circlemlp.report.tables import RUNS
 from circlemlp.store import disk
 from circlemlp.store.records import Store
 from circlemlp.store.results import export
-from circlemlp.store.stages import page_of, run_id
+from circlemlp.store.stages import run_id
 from circlemlp.store.trained import join
 from conftest import TINY, Project
 from made_up import GRID, SETTINGS
@@ -123,6 +124,18 @@ def test_waiting_for_another_writer_is_said(indexed):
     assert writer.communicate(timeout=60) == ("mlflow.db: 5 cells added\n", "")
 
 
+def test_training_does_not_wait_silently_for_the_index_of_another_one(template, tmp_path):
+    project = with_records(tmp_path / "project", template, [])
+    tracked = [override for override in TINY if override != "tracking=none"]
+    project.run("python", "pipelines/generate.py", *tracked)
+    with disk.lock(project.folder / "mlflow.db.lock"):
+        training = project.start("python", "pipelines/train.py", *tracked)
+        line = training.stderr.readline()
+    assert line.startswith(f"waiting for mlflow.db.lock, which process {os.getpid()} on ")
+    assert training.communicate(timeout=120)[1] == ""
+    assert finished(project) == (1, 0)
+
+
 def mounts():
     return (
         shutil.which("unshare")
@@ -177,11 +190,18 @@ def copied(old, new):
     shutil.copytree(old, new, symlinks=True)
 
 
+def cloned(old, new):
+    subprocess.run(["git", "clone", "--quiet", "--template=", old, new], check=True)
+    for name in ("runs", "mlartifacts"):
+        shutil.copytree(old / name, new / name)
+    shutil.copy(old / "mlflow.db", new)
+
+
 def linked(old, new):
     new.symlink_to(old)
 
 
-@pytest.mark.parametrize("put", [moved, moved_with_its_parent, copied, linked], ids=lambda put: put.__name__)
+@pytest.mark.parametrize("put", [moved, moved_with_its_parent, copied, cloned, linked], ids=lambda put: put.__name__)
 def test_an_index_goes_wherever_its_checkout_does(put, template, tmp_path):
     project = with_records(tmp_path / "old" / "project", template, GRID[:1])
     assert project.run(*INDEX).stdout == "mlflow.db: 1 cells added\n"
@@ -198,6 +218,20 @@ def test_an_index_goes_wherever_its_checkout_does(put, template, tmp_path):
         assert all(picture(port, cell).startswith(b"\x89PNG") for cell in cells)
     if put is not linked:
         assert sorted((tmp_path / "old").rglob("*")) == files
+
+
+@pytest.mark.skipif(not mounts(), reason="needs the right to mount a folder again")
+def test_an_index_is_the_same_one_where_its_checkout_is_mounted_again(template, tmp_path):
+    project = with_records(tmp_path / "project", template, GRID[:1])
+    assert project.run(*INDEX).stdout == "mlflow.db: 1 cells added\n"
+    Store(project.folder / "runs").save(GRID[1])
+    (tmp_path / "there").mkdir()
+    script = f"mount --bind . ../there && cd ../there && {' '.join(INDEX)}"
+    done = project.run("unshare", "--map-root-user", "--mount", "sh", "-c", script)
+    assert done.stdout == "mlflow.db: 1 cells added\n"
+    assert not list((tmp_path / "there").iterdir())
+    assert finished(project) == (2, 0)
+    assert len(list((project.folder / "mlartifacts").rglob("boundary.png"))) == 2
 
 
 def test_what_was_deleted_comes_back_with_all(indexed):
@@ -459,7 +493,7 @@ def test_a_run_leads_to_its_row_in_the_report_and_its_address_needs_no_index(bro
     report.write_text('<p style="height: 3000px">A report</p><p id="cell-2-4-1-at-0.1">the row</p>')
     (cell,) = join(GRID[:1])
     with serving(project) as (_, port), browser.new_page() as page:
-        page.goto(f"http://127.0.0.1:{port}/{page_of(run_id('smoke', 'tuning', cell))}")
+        page.goto(RUNS.replace("5000", str(port)) + run_id("smoke", "tuning", cell))
         expect(page.get_by_role("heading", name="2-4-1 lr 0.1")).to_be_visible(timeout=60_000)
         link = page.get_by_role("link", name="reports/smoke/report.html")
         page.goto(f"http://127.0.0.1:{port}{link.get_attribute('href')}")

@@ -1,7 +1,7 @@
 """What an error says to do is done here, and works. Each mistake is answered with a remedy, and the remedy is followed.
 
 Remedies that are followed elsewhere: how to make the data (``test_sweep``, ``store/test_datafile``), how to quote a
-value (``test_compose``), and what to do about an index (``test_index``, ``test_tracking``) or a folder
+value (``test_compose``), and what to do about an index (``test_index``, ``test_database``) or a folder
 (``test_makefile``).
 """
 

@@ -22,8 +22,3 @@ def stage_of(name: str) -> tuple[str, Stage]:
 def run_id(experiment: str, stage: Stage, cell: Trained) -> str:
     """Return the identifier of a cell's MLflow run: the same one whichever of its replicates are trained."""
     return sha256("/".join([experiment, stage, cell.identity]))[:32]
-
-
-def page_of(run: str) -> str:
-    """Return where MLflow's pages show a run: they find it by its identifier, whichever experiment they are told."""
-    return f"#/experiments/0/runs/{run}?workflowType=machine_learning"
