@@ -230,7 +230,9 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, bucket, tmp_path):
+def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr("circlemlp.tracking.server.POINTS", 10)  # so that a run takes more than one request
+    monkeypatch.setattr("circlemlp.tracking.server.VALUES", 7)
     index = indexes.make("copied", records=GRID)
     assert Server(uri).push(index) == 5
     there, cells, replicates = runs_of(uri, "copied")

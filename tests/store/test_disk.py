@@ -40,6 +40,13 @@ with disk.aside(Path(sys.argv[1])) as made:
 """
 
 
+def test_an_aside_in_a_relative_folder_is_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # whose characters a database's address would give a meaning
+    with disk.aside(Path()) as made:
+        assert made == Path(made.name)
+        assert made.is_dir()
+
+
 def test_a_file_is_replaced_whole_and_its_folder_is_made(tmp_path):
     path = tmp_path / "deeper" / "file"
     for content in (b"one", b"two"):

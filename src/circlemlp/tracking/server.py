@@ -7,6 +7,7 @@ Machines may share a server. If two push the same cell at the same moment, one o
 there twice; the next push goes on from there and leaves one. What people change or delete there stays so.
 """
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -26,8 +27,8 @@ COPY, RUN, PARENT, NOTE = "circlemlp.copy_of", "circlemlp.run", "mlflow.parentRu
 """Tags: of which experiment in the index it is, of which run there, whose child a run is, and what is said of it."""
 BESIDE = re.compile(r"\[([^]]*)\]\(/[^)]*\)")
 """A link to what our own server has beside MLflow's pages: the report."""
-VALUES, POINTS = 100, 1000
-"""How many parameters, and how many points of metrics, a request may have."""
+VALUES, POINTS = 100, 900
+"""How many parameters, and how many points of metrics, a request may have; together at most 1000."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,8 @@ class Server:
         return made
 
     def _create(self, experiment_id: str, run: Any, tags: dict[str, str]) -> Any:
-        tags = {
-            key: BESIDE.sub(r"`\1`", value) if key == NOTE else value for key, value in run.data.tags.items()
-        } | tags
+        note = {key: BESIDE.sub(r"`\1`", value) for key, value in run.data.tags.items() if key == NOTE}
+        tags = run.data.tags | note | tags
         return self._client.create_run(experiment_id, run.info.start_time, tags, run.info.run_name)
 
     def _fill(self, made: Any, run: Any, here: MlflowClient) -> None:
@@ -117,10 +117,9 @@ class Server:
         to = made.info.run_id
         parameters = [Param(*item) for item in run.data.params.items()]
         points = [point for key in run.data.metrics for point in here.get_metric_history(run.info.run_id, key)]
-        for start in range(0, len(parameters), VALUES):
-            self._client.log_batch(to, params=parameters[start : start + VALUES])
-        for start in range(0, len(points), POINTS):
-            self._client.log_batch(to, metrics=points[start : start + POINTS])
+        for part in range(math.ceil(max(len(parameters) / VALUES, len(points) / POINTS))):
+            some = slice(part * POINTS, (part + 1) * POINTS), slice(part * VALUES, (part + 1) * VALUES)
+            self._client.log_batch(to, points[some[0]], parameters[some[1]])
         if run.inputs.dataset_inputs:
             self._client.log_inputs(to, run.inputs.dataset_inputs)
         self._client.set_terminated(to, run.info.status, run.info.end_time)
