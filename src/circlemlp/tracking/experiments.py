@@ -15,7 +15,7 @@ import yaml
 from circlemlp.config import Data
 from circlemlp.errors import UserError
 from circlemlp.project import CONF
-from circlemlp.report.commands import commands
+from circlemlp.report.commands import commands, making
 from circlemlp.store.trained import Trained
 from circlemlp.tracking.runs import KIND, STAGE
 
@@ -79,7 +79,7 @@ class Experiment:
             name,
             title=str(settings.get("title", name)),
             about=[line for line in head if not line.startswith(("@package", "python "))],
-            commands=["make repro"] if in_pipeline else [line for line in head if line.startswith("python ")],
+            commands=making(name),
             data_file=str((settings.get("data") or {}).get("file", "")),
             report="reports" if in_pipeline else str((settings.get("paths") or {}).get("reports") or f"reports/{name}"),
         )
