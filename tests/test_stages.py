@@ -14,6 +14,8 @@ import circlemlp.tracking  # noqa: F401, for its settings, which MLflow reads wh
 from circlemlp.report.comparison import compare
 from circlemlp.store.records import Volatile
 from circlemlp.store.tables import as_csv, replicate_rows
+from circlemlp.store.trained import join
+from circlemlp.tracking.experiments import Experiment
 from circlemlp.tracking.index import Index
 from circlemlp.tracking.runs import STAGE
 from indexes import (
@@ -102,6 +104,16 @@ def test_a_further_range_leaves_what_a_new_index_would_say(place, empty, tmp_pat
         index.bring_up_to_date(store)
     up_to_date(at_once, store)
     assert said(tracking) == said(at_once)
+
+
+def test_ranges_are_trained_again_by_one_sweep_where_they_are_as_long():
+    about = Experiment.of("smoke")
+    (sweep,) = about.commands_of(*join(RANGES[:2]))
+    assert " -m " in sweep
+    assert sweep.endswith(" training.first_replicate=3,5")
+    assert "training.replicates=2" in sweep.split()
+    each = [command for one in RANGES for command in about.commands_of(*join([one]))]
+    assert about.commands_of(*join(RANGES)) == each
 
 
 def test_more_replicates_of_a_sweep_are_no_confirmation(place):
