@@ -10,7 +10,7 @@ from circlemlp.config import Indexing
 from circlemlp.errors import UserError
 from circlemlp.store.records import Store
 from circlemlp.store.results import exported_folders
-from circlemlp.tracking.index import WRITING, Index
+from circlemlp.tracking.index import Index, writing
 from circlemlp.tracking.server import Server
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -67,5 +67,5 @@ def end_with(parent: int) -> None:
 
 
 def _end() -> None:
-    with WRITING:
+    with writing():
         os._exit(1)

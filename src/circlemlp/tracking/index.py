@@ -38,8 +38,7 @@ NAME, PLACE = "circlemlp.index", "circlemlp.artifacts"
 ARTIFACTS = "mlflow-artifacts:/"
 """Where MLflow finds artifacts: wherever its server is told that they are."""
 
-WRITING = threading.Lock()
-"""Held while a run is written, so that another thread can end the process between two runs."""
+_TURN, _WRITING = threading.Lock(), threading.Lock()
 
 BACK = "python pipelines/index.py --all brings back what was deleted"
 ELSEWHERE = "choose another place with tracking.database=..."
@@ -58,6 +57,20 @@ There = dict[str, set[str]]
 AT_ONCE = 20
 """How many records are in memory."""
 LONGEST_FOLDER = 512 - len("/.aside-12345678/made.db")  # SQLite opens no longer path
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Keep other threads of this process from writing, so that one of them can end it between two runs.
+
+    Whoever waits has the turn, so the thread that writes run after run lets it in after the present one.
+    """
+    with _TURN:
+        _WRITING.acquire()
+    try:
+        yield
+    finally:
+        _WRITING.release()
 
 
 class DeletedExperiment(UserError):
@@ -124,7 +137,7 @@ class Index:
 
     def _make_database(self) -> None:
         """Make a new database aside, since one whose making was interrupted cannot be opened again."""
-        with WRITING, disk.aside(self._database.parent) as aside:
+        with writing(), disk.aside(self._database.parent) as aside:
             made = aside / "made.db"
             SqlAlchemyStore(_uri(made), ARTIFACTS).engine.dispose()
             made.replace(self._database)
@@ -197,7 +210,7 @@ class Index:
             if stage == "tuning" or experiment is None or experiment.lifecycle_stage == "deleted":
                 continue
             try:
-                with WRITING:
+                with writing():
                     self._models.recommend(name, experiment, folder)
             except UserError as error:
                 left_out.append(error)
@@ -354,7 +367,7 @@ class Index:
                 continue
             others = _load(stores, sorted(wanted - new), left_out)
             ((result,),) = by_architecture([*cell.records, *others], self._report)
-            with WRITING:
+            with writing():
                 self._write(experiment, self._indexed(name, stage, result), again=run in there)
             there[run] = wanted
             written.add(run)
