@@ -7,6 +7,7 @@ Machines may share a server. If two push the same cell at the same moment, one o
 there twice; the next push goes on from there and leaves one. What people change or delete there stays so.
 """
 
+import contextlib
 import math
 import re
 import sys
@@ -99,12 +100,18 @@ class Server:
         here = MlflowClient(index.uri)
         cell = here.get_run(source)
         made = self._create(experiment_id, cell, {RUN: source})
-        for replicate in filter(_is_active, _replicates(here, cell)):
-            self._fill(self._create(experiment_id, replicate, {PARENT: made.info.run_id}), replicate, here)
         folder = index.folder(cell.info.experiment_id, source)
-        if folder.is_dir():
-            self._client.log_artifacts(made.info.run_id, str(folder))
-        self._fill(made, cell, here)
+        try:
+            for replicate in filter(_is_active, _replicates(here, cell)):
+                self._fill(self._create(experiment_id, replicate, {PARENT: made.info.run_id}), replicate, here)
+            if folder.is_dir():
+                self._client.log_artifacts(made.info.run_id, str(folder))
+            self._fill(made, cell, here)
+        except (MlflowException, OSError):
+            # Another machine may have taken the cell out, without the replicates that came since.
+            with contextlib.suppress(MlflowException, OSError):
+                self._take_out(made)
+            raise
         return made
 
     def _create(self, experiment_id: str, run: Any, tags: dict[str, str]) -> Any:
