@@ -140,9 +140,9 @@ VIEWS: Mapping[str, tuple[str, str]] = {
 """By their keys: what they are called, and which runs they show."""
 
 
-def view_tags() -> dict[str, str]:
-    """Return the tags of an experiment that are its saved views, in the form that the pages of MLflow share theirs."""
-    tags = {}
+def page_tags() -> dict[str, str]:
+    """Return the tags by which MLflow's pages show an experiment: its kind, and saved views as they share theirs."""
+    tags = {"mlflow.experimentKind": "custom_model_development"}
     for key, (name, condition) in VIEWS.items():
         state = {
             "searchFilter": condition,

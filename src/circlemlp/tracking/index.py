@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,7 +29,7 @@ from circlemlp.store.records import DamagedRecord, Record, Store
 from circlemlp.store.stages import Stage, run_id, stage_of
 from circlemlp.store.trained import join
 from circlemlp.tracking import artifacts, models, rows, schema
-from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, view_tags
+from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, page_tags
 from circlemlp.tracking.runs import Indexed
 
 NAME, PLACE = "circlemlp.index", "circlemlp.artifacts"
@@ -273,14 +273,8 @@ class Index:
 
     def _experiments(self) -> dict[str, Any]:
         """Return the experiments of ours, deleted ones among them, by the names that they were made with."""
-        found: dict[str, Any] = {}
-        token = None
-        while True:
-            page = self._store.search_experiments(ViewType.ALL, max_results=1000, page_token=token)
-            found |= {one.tags[NAME]: one for one in page if NAME in one.tags}
-            token = page.token
-            if not token:
-                return found
+        found = all_of(self._store.search_experiments, ViewType.ALL)
+        return {one.tags[NAME]: one for one in found if NAME in one.tags}
 
     def _experiment(self, about: Experiment) -> Any:
         """Return an experiment, which is made if it is not there."""
@@ -294,12 +288,7 @@ class Index:
                 f"{self._database}: has an experiment {about.name} that the index did not make; "
                 f"give it another name in MLflow's pages, or {AGAIN}"
             )
-        tags = {
-            NAME: about.name,
-            PLACE: self._place,
-            "mlflow.experimentKind": "custom_model_development",
-            **view_tags(),
-        }
+        tags = {NAME: about.name, PLACE: self._place, **page_tags()}
         made = self._store.create_experiment(about.name, tags=[ExperimentTag(*tag) for tag in tags.items()])
         self._store.set_experiment_tag(made, ExperimentTag("mlflow.note.content", about.description(made)))
         return self._store.get_experiment(made)
@@ -427,6 +416,17 @@ class Index:
             first, *others = (error for error in fresh.values() if type(error) is kind)
             more = f" (and {len(others)} more like it)" if others else ""
             print(f"not indexed: {first}{more}", file=sys.stderr)
+
+
+def all_of(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    """Yield all that a search of MLflow's finds, page after page."""
+    token = None
+    while True:
+        page = search(*arguments, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _load(stores: Iterable[Store], identities: Iterable[str], left_out: list[Exception]) -> list[Record]:

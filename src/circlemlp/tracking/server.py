@@ -11,7 +11,6 @@ import contextlib
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +19,12 @@ from mlflow.entities import Param, ViewType
 from mlflow.exceptions import MlflowException
 
 from circlemlp.errors import UserError, first_line
-from circlemlp.tracking.experiments import Experiment, view_tags
-from circlemlp.tracking.index import PLACE, Index
-from circlemlp.tracking.runs import RECORDS
+from circlemlp.tracking.experiments import Experiment, page_tags
+from circlemlp.tracking.index import PLACE, Index, all_of
+from circlemlp.tracking.runs import PARENT, RECORDS
 
-COPY, RUN, PARENT, NOTE = "circlemlp.copy_of", "circlemlp.run", "mlflow.parentRunId", "mlflow.note.content"
-"""Tags: of which experiment in the index it is, of which run there, whose child a run is, and what is said of it."""
+COPY, RUN, NOTE = "circlemlp.copy_of", "circlemlp.run", "mlflow.note.content"
+"""Tags: of which experiment in the index it is, of which run there, and what is said of it."""
 BESIDE = re.compile(r"\[([^]]*)\]\(/[^)]*\)")
 """A link to what our own server has beside MLflow's pages: the report."""
 VALUES, POINTS = 100, 900
@@ -157,18 +156,18 @@ class Server:
     def _make(self, name: str) -> Any:
         if self._client.get_experiment_by_name(name) is not None:
             raise UserError(f"tracking.uri={self.uri}: has another experiment {name}; give that one another name there")
-        tags = {COPY: name, "mlflow.experimentKind": "custom_model_development", **view_tags()}
+        tags = {COPY: name, **page_tags()}
         return self._client.get_experiment(self._client.create_experiment(name, tags=tags))
 
     def _experiments(self) -> dict[str, Any]:
         """Return the copies of experiments, deleted ones among them, by the names that these have in the index."""
-        found = list(_all(self._client.search_experiments, ViewType.ALL))
+        found = list(all_of(self._client.search_experiments, ViewType.ALL))
         if any(PLACE in one.tags for one in found):
             raise UserError(f"tracking.uri={self.uri}: shows an index, which is made from records alone; name a server")
         return {one.tags[COPY]: one for one in found if COPY in one.tags}
 
     def _cells(self, experiment: Any) -> list[Any]:
-        found = _all(self._client.search_runs, [experiment.experiment_id], f"tags.`{RUN}` LIKE '%'", ViewType.ALL)
+        found = all_of(self._client.search_runs, [experiment.experiment_id], f"tags.`{RUN}` LIKE '%'", ViewType.ALL)
         return list(found)
 
     def _take_out(self, cell: Any) -> None:
@@ -190,20 +189,9 @@ class Server:
                         self._client.restore_run(run.info.run_id)
 
 
-def _all(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    """Yield all that a search finds, page after page."""
-    token = None
-    while True:
-        page = search(*arguments, max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 def _replicates(client: MlflowClient, cell: Any) -> list[Any]:
     own = f"tags.`{PARENT}` = '{cell.info.run_id}'"
-    return list(_all(client.search_runs, [cell.info.experiment_id], own, ViewType.ALL))
+    return list(all_of(client.search_runs, [cell.info.experiment_id], own, ViewType.ALL))
 
 
 def _is_active(one: Any) -> bool:
