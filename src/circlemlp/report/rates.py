@@ -107,7 +107,7 @@ def _shade(axes: Axes, cells: list[CellResult], rates: list[float]) -> None:
                 xytext=(0, 2),
                 textcoords="offset points",
                 ha="center",
-                fontsize=7,
+                fontsize=6.5,
                 color=light("soft"),
             )
 

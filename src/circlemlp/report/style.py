@@ -107,21 +107,24 @@ def rulers(panels: Iterable[Axes], boundary: Boundary, low: float, high: float, 
     between = {name: error for name, error in rulers_by_name(boundary).items() if low < error < high}
     for axes in panels:
         for name, error in between.items():
-            _ruler(axes, error, name if vertical else f"{name} {error:.3g}", vertical=vertical)
-    text = " Dashed is the lowest true error that such an answer, or a boundary of so many segments, can have."
-    return text if between else ""
+            _ruler(axes, error, name, vertical=vertical)
+    shown = ", ".join(f"{name} {error:.3g}" for name, error in between.items())
+    return f" Dashed are the lowest true errors of simpler answers: {shown}." if between else ""
 
 
-def _ruler(axes: Axes, error: float, text: str, *, vertical: bool) -> None:
+def _ruler(axes: Axes, error: float, name: str, *, vertical: bool) -> None:
+    """Draw a ruler, with its name where it leaves the panel, so that it hides nothing."""
     line: Any = {"color": light("soft"), "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
-    label: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": light("soft"), "zorder": 1.2}
+    label: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": light("soft")}
+    place = axes.get_subplotspec()
     if vertical:
         axes.axvline(error, **line)
-        axes.annotate(text, (error, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center", **label)
-    else:
-        axes.axhline(error, **line)
-        label |= {"bbox": {"facecolor": light("paper"), "alpha": 0.7, "linewidth": 0, "pad": 0.3}}
-        axes.annotate(text, (0.5, error), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="center", **label)
+        axes.annotate(name, (error, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center", **label)
+        return
+    axes.axhline(error, **line)
+    if place is not None and place.is_last_col():
+        text = "\n".join(name.rsplit(" ", 1))
+        axes.annotate(text, (1, error), xycoords=("axes fraction", "data"), xytext=(3, 0), va="center", **label)
 
 
 def finite(values: ArrayLike) -> NDArray[np.float64]:
