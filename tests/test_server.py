@@ -28,10 +28,13 @@ from circlemlp.config import Tracking
 from circlemlp.errors import UserError
 from circlemlp.store.records import Store, Volatile
 from circlemlp.tracking.index import PLACE, Index
-from circlemlp.tracking.server import NOTE, PARENT, RUN, Server
+from circlemlp.tracking.runs import RECORDS
+from circlemlp.tracking.server import COPY, NOTE, PARENT, RUN, Server
 from conftest import SOURCE, TINY
 from made_up import GRID, SETTINGS, made_up
 
+ENDPOINT = "MLFLOW_S3_ENDPOINT_URL"
+S3 = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 OURS = os.environ | {"PYTHONPATH": str(SOURCE / "src")}
 PUSHING = """
 import sys
@@ -41,6 +44,16 @@ from circlemlp.tracking.server import Server
 
 tracking, report = Tracking.model_validate_json(sys.argv[1]), Report.model_validate_json(sys.argv[2])
 Server(sys.argv[3]).push(Index(tracking, report))
+"""
+STOPPING = """
+import circlemlp.tracking
+from mlflow import MlflowClient
+
+def stop(*_):
+    print("half of it is there", flush=True)
+    sys.stdin.read()
+
+MlflowClient.log_artifacts = stop
 """
 TRACKED = [override for override in TINY if override != "tracking=none"]
 
@@ -122,13 +135,7 @@ def bucket():
 def uri(postgresql, bucket, tmp_path_factory):
     """The address of an MLflow server on both."""
     port = free_port()
-    environment = {
-        "MLFLOW_S3_ENDPOINT_URL": bucket[1],
-        "AWS_ACCESS_KEY_ID": "me",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
+    environment = S3 | {ENDPOINT: bucket[1], "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     where = (
         "--backend-store-uri",
         postgresql.replace("postgresql:", "postgresql+psycopg2:"),
@@ -283,31 +290,32 @@ def test_a_cell_with_more_replicates_takes_the_place_of_the_one_there(uri, index
         assert {run.data.tags[PARENT] for run in replicates} == {cell.info.run_id}
     assert Server(uri).push(more, everything=True) == 0
     assert len(runs_of(uri, "grown")[1]) == 1
+    in_one_record = indexes.make("in one record", "grown", [made_up((4,), 0.1, [0.30] * 6)])
+    for pushed in (1, 0):
+        client, (cell,), _ = runs_of(uri, "grown")
+        client.delete_tag(cell.info.run_id, RECORDS)  # as a person may
+        assert [Server(uri).push(one) for one in (fewer, more, in_one_record, more)] == [0, 0, pushed, 0]
+        _, (cell,), replicates = runs_of(uri, "grown")
+        assert cell.data.params["replicates"] == "6"
+        assert len(replicates) == 6
 
 
 def test_a_push_that_was_killed_is_done_again(uri, indexes):
+    Server(uri).push(indexes.make("killed", records=GRID[:1]))
     index = indexes.make("killed")
     settings = indexes.settings("killed").model_dump_json(), SETTINGS.model_dump_json(), uri
-    process = subprocess.Popen([sys.executable, "-c", PUSHING, *settings], env=OURS)
-
-    def half_pushed():
-        return any(cell.info.status == "RUNNING" for cell in runs_of(uri, "killed")[1])
-
-    try:
-        for _ in range(2000):
-            if half_pushed():
-                process.send_signal(signal.SIGSTOP)
-                time.sleep(0.2)  # for a request under way
-                if half_pushed():
-                    break
-                process.send_signal(signal.SIGCONT)
-            assert process.poll() is None
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait(20)
-    assert half_pushed()
-    assert Server(uri).push(index) > 0
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPING + PUSHING, *settings],
+        env=OURS,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout.readline() == b"half of it is there\n"
+        finally:
+            process.kill()
+    assert sorted(cell.info.status for cell in runs_of(uri, "killed")[1]) == ["FINISHED", "RUNNING"]
+    assert Server(uri).push(index) == 1
     _, cells, replicates = runs_of(uri, "killed")
     assert sorted(cell.data.tags[RUN] for cell in cells) == sorted(index.cells()["killed"])
     assert {run.info.status for run in cells + replicates} == {"FINISHED"}
@@ -396,11 +404,41 @@ def test_a_sweep_pushes_its_cells_and_one_without_a_server_catches_up(uri, tiny)
     assert len(replicates) == 4
 
 
+def test_ctrl_c_ends_the_wait_for_a_push(tiny):
+    own, terminal = os.openpty()
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            ["python", "pipelines/train.py", *TRACKED, "tracking=server", f"tracking.uri={uri}"],
+            cwd=tiny.folder,
+            env=tiny.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        with open(own, "rb", buffering=0) as screen:
+            try:
+                for line in screen:
+                    if f"writing the MLflow index and pushing it to {uri} ..." in line.decode():
+                        break
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 130
+            finally:
+                process.kill()
+                process.wait(20)
+            command = f"python pipelines/index.py tracking=server tracking.uri={uri}"
+            assert screen.readline().decode().rstrip().endswith(f"; `{command}` finishes it")
+            assert screen.readline() == b"interrupted\r\n"
+
+
 class Recording(BaseHTTPRequestHandler):
     """A server that lets nobody in."""
 
     def do_GET(self):
-        self.server.seen.append(self.headers.get("Authorization"))
+        self.server.seen.append(
+            [self.headers.get(name) for name in ("Authorization", "X-Signed", "X-MLflow-Workspace")]
+        )
         self.send_error(503)
 
     do_POST = do_GET  # noqa: N815
@@ -409,14 +447,38 @@ class Recording(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_is_asked_once_with_the_credentials_in_the_environment(indexes):
+SIGNING = """
+class Signing:
+    def get_name(self):
+        return "signing"
+
+    def get_auth(self):
+        return self
+
+    def __call__(self, request):
+        request.headers["X-Signed"] = "by me"
+        return request
+"""
+
+
+def test_a_server_is_asked_once_with_the_credentials_in_the_environment(indexes, tmp_path):
     indexes.make("copied", records=GRID)
     settings = indexes.settings("copied").model_dump_json(), SETTINGS.model_dump_json()
+    (tmp_path / "signing.py").write_text(SIGNING)
+    installed = tmp_path / "signing-1.dist-info"
+    installed.mkdir()
+    (installed / "entry_points.txt").write_text("[mlflow.request_auth_provider]\nsigning = signing:Signing\n")
     with HTTPServer(("127.0.0.1", 0), Recording) as server:
         server.seen = []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{server.server_port}"
-        letting_in = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"}
+        letting_in = {
+            "MLFLOW_TRACKING_USERNAME": "me",
+            "MLFLOW_TRACKING_PASSWORD": "secret",
+            "MLFLOW_TRACKING_AUTH": "signing",
+            "MLFLOW_WORKSPACE": "ours",
+            "PYTHONPATH": f"{OURS['PYTHONPATH']}:{tmp_path}",
+        }
         redirecting = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7"}
         done = subprocess.run(
             [sys.executable, "-c", PUSHING, *settings, uri],
@@ -426,9 +488,32 @@ def test_a_server_is_asked_once_with_the_credentials_in_the_environment(indexes)
             text=True,
         )
         server.shutdown()
-    assert server.seen == ["Basic bWU6c2VjcmV0"]
+    assert server.seen == [["Basic bWU6c2VjcmV0", "by me", "ours"]]
     assert f"UserError: tracking.uri={uri}: not all runs are there (" in done.stderr
     assert "secret" not in done.stdout + done.stderr
+
+
+def test_artifacts_that_go_to_a_bucket_without_the_server_get_there(uri, indexes, bucket):
+    index = indexes.make("direct", records=GRID[:1])
+    # As on a server that was started with --no-serve-artifacts and this place as its --default-artifact-root.
+    MlflowClient(uri).create_experiment("direct", "s3://runs/direct", {COPY: "direct"})
+    settings = indexes.settings("direct").model_dump_json(), SETTINGS.model_dump_json()
+    subprocess.run([sys.executable, "-c", PUSHING, *settings, uri], env=OURS | S3 | {ENDPOINT: bucket[1]}, check=True)
+    (source,) = index.cells()["direct"]
+    _, (cell,), _ = runs_of(uri, "direct")
+    place = f"direct/{cell.info.run_id}/artifacts/"
+    there = {one.key.removeprefix(place): one.get()["Body"].read() for one in bucket[0].objects.filter(Prefix="direct")}
+    own = MlflowClient(index.uri).get_run(source)
+    assert there == contents(index.folder(own.info.experiment_id, source))
+
+
+def test_a_bucket_that_refuses_is_said_in_one_line(uri, indexes, bucket, monkeypatch):
+    for name, value in (S3 | {ENDPOINT: bucket[1]}).items():
+        monkeypatch.setenv(name, value)
+    MlflowClient(uri).create_experiment("no bucket", "s3://none", {COPY: "no bucket"})
+    with pytest.raises(UserError, match=r"not all runs are there \(.*The specified bucket does not exist.*\); `python"):
+        Server(uri).push(indexes.make("no bucket", records=GRID[:1]))
+    assert runs_of(uri, "no bucket")[1:] == ([], [])
 
 
 def test_what_is_no_address_is_refused_and_not_repeated(tiny):
@@ -456,8 +541,9 @@ def test_an_address_needs_an_index_to_copy(uri, indexes):
 
 def test_a_server_that_does_not_answer_is_not_waited_for(indexes, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    index = indexes.make("copied", records=GRID)
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         start = time.monotonic()
         with pytest.raises(UserError, match=r"not all runs are there \(it does not answer\)"):
-            Server(f"http://127.0.0.1:{silent.getsockname()[1]}").push(indexes.make("copied", records=GRID))
-        assert time.monotonic() - start < 5
+            Server(f"http://127.0.0.1:{silent.getsockname()[1]}").push(index)
+        assert time.monotonic() - start < 30  # MLflow itself would try for minutes

@@ -216,11 +216,19 @@ def _indexing(config: Config) -> Iterator[None]:
     command = [sys.executable, script, "--follow", config.paths.records, settings]
     # A session of its own, so that Ctrl-C reaches the jobs and not the writer in the middle of a run.
     writer = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    doing, again = "writing the MLflow index", "make ui"
+    if uri := config.tracking.uri:
+        doing, again = (
+            f"{doing} and pushing it to {uri}",
+            f"python pipelines/index.py tracking=server tracking.uri={uri}",
+        )
     try:
         yield
     finally:
-        if sys.stderr.isatty():
-            print("writing the MLflow index ...", file=sys.stderr)
-        writer.communicate(b"done\n")
-        if writer.returncode != 0:
-            print("the MLflow index is not up to date; `make ui` will bring it up to date", file=sys.stderr)
+        try:
+            if sys.stderr.isatty():
+                print(f"{doing} ...", file=sys.stderr)
+            writer.communicate(b"done\n")
+        finally:  # also after Ctrl-C
+            if writer.returncode != 0:
+                print(f"not finished: {doing}; `{again}` finishes it", file=sys.stderr)

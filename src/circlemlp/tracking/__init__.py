@@ -6,18 +6,23 @@ server that others may look at.
 
 MLflow reads its settings from the environment, some of them when it is imported. A forgotten ``MLFLOW_RUN_ID`` or
 ``MLFLOW_TRACKING_URI`` would redirect the runs, so all of them are removed here, before any module of this package, but
-for those by which a server lets one in.
+for those that say how a server, or its store of artifacts, is reached and lets one in.
 """
 
 import os
+import re
 from pathlib import Path
 
-LETTING_IN = {
-    f"MLFLOW_TRACKING_{what}"
-    for what in ("USERNAME", "PASSWORD", "TOKEN", "INSECURE_TLS", "SERVER_CERT_PATH", "CLIENT_CERT_PATH")
-}
-for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW_")) and name not in LETTING_IN]:
-    del os.environ[_name]
+LETTING_IN = re.compile(
+    "MLFLOW_("
+    "TRACKING_(USERNAME|PASSWORD|TOKEN|AUTH|AWS_SIGV4|INSECURE_TLS|SERVER_CERT_PATH|CLIENT_CERT_PATH)|WORKSPACE"
+    "|S3_.*|EXPERIMENTAL_S3_SIGNATURE_VERSION|BOTO_CLIENT_ADDRESSING_STYLE"
+    "|KERBEROS_.*|PYARROW_EXTRA_CONF"  # for HDFS; the clients of other stores have settings of their own
+    ")"
+)
+for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW_"))]:
+    if not LETTING_IN.fullmatch(_name):
+        del os.environ[_name]
 os.environ |= {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",

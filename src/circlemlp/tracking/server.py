@@ -12,6 +12,7 @@ import math
 import re
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mlflow import MlflowClient
@@ -49,11 +50,15 @@ class Server:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._client = MlflowClient(uri)
         self._known: dict[str, _Copied | None] = {}
 
+    @cached_property
+    def _client(self) -> MlflowClient:
+        """MLflow's client, which asks the server already when it is made if the environment names a workspace."""
+        return MlflowClient(self.uri)
+
     def push(self, index: Index, *, everything: bool = False) -> int:
-        """Copy the cells that are not there yet, or have more records than there; return how many.
+        """Copy the cells that are not there yet, or have more replicates than there; return how many.
 
         Parameters
         ----------
@@ -71,7 +76,9 @@ class Server:
                 if everything:
                     self._restore()
                 return sum(self._push(index, name, cells) for name, cells in index.cells().items())
-            except (MlflowException, OSError) as error:
+            except UserError:
+                raise
+            except Exception as error:  # MLflow's client and those of the stores of artifacts have none in common
                 self._known.clear()  # another machine may have been at it
                 again = f"python pipelines/index.py tracking=server tracking.uri={self.uri}"
                 raise UserError(
@@ -87,12 +94,19 @@ class Server:
         pushed = 0
         for source, records in cells.items():
             before = copied.cells.get(source)
-            if before is None or (_is_active(before) and _records(before) < records):
+            if before is None or (_is_active(before) and self._has_more(index, source, records, before)):
                 copied.cells[source] = self._copy(index, source, copied.experiment_id)
                 if before is not None:
                     self._take_out(before)
                 pushed += 1
         return pushed
+
+    def _has_more(self, index: Index, source: str, records: set[str], there: Any) -> bool:
+        """Say whether a cell has more replicates than there; it may have them in other records."""
+        if set(there.data.tags.get(RECORDS, "").split()) == records:
+            return False
+        here = MlflowClient(index.uri).get_run(source)
+        return int(here.data.params["replicates"]) > int(there.data.params["replicates"])
 
     def _copy(self, index: Index, source: str, experiment_id: str) -> Any:
         """Copy a cell with its replicates; return its run there."""
@@ -106,12 +120,12 @@ class Server:
             if folder.is_dir():
                 self._client.log_artifacts(made.info.run_id, str(folder))
             self._fill(made, cell, here)
-        except (MlflowException, OSError):
+        except Exception:
             # Another machine may have taken the cell out, without the replicates that came since.
             with contextlib.suppress(MlflowException, OSError):
                 self._take_out(made)
             raise
-        return made
+        return self._client.get_run(made.info.run_id)
 
     def _create(self, experiment_id: str, run: Any, tags: dict[str, str]) -> Any:
         note = {key: BESIDE.sub(r"`\1`", value) for key, value in run.data.tags.items() if key == NOTE}
@@ -197,10 +211,6 @@ def _replicates(client: MlflowClient, cell: Any) -> list[Any]:
 def _is_active(one: Any) -> bool:
     """Say whether an experiment, or a run, was not deleted."""
     return bool(getattr(one, "info", one).lifecycle_stage == "active")
-
-
-def _records(cell: Any) -> set[str]:
-    return set(cell.data.tags[RECORDS].split())
 
 
 def _reason(error: BaseException) -> str:
