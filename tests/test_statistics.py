@@ -79,6 +79,26 @@ def test_too_few_values_have_no_interval():
     assert math.isnan(location([]).estimate)
 
 
+@pytest.mark.parametrize(("n", "infinite"), [(10, 2), (30, 7), (12, 3), (5, 1)])
+def test_an_end_that_rests_on_an_infinite_value_is_infinite(n, infinite):
+    """The estimate is as where the worst values are merely bad."""
+    bad = np.sort(RNG.normal(size=n))
+    interval = location([*bad[:-infinite], *[np.inf] * infinite])
+    assert interval.estimate == location(bad).estimate
+    assert bad[0] <= interval.low < interval.estimate
+    assert interval.high == math.inf
+    assert interval.exists
+    assert interval.to_powers_of_ten() == Interval(10**interval.estimate, 10**interval.low, math.inf)
+
+
+def test_an_infinite_value_that_no_end_rests_on_does_no_harm_and_very_many_take_the_estimate_along():
+    values = np.sort(RNG.normal(size=30))
+    assert location([*values[:-1], np.inf]) == location([*values[:-1], 1e3])
+    assert location([*values[:22], *[np.inf] * 8]).estimate == math.inf
+    assert location([np.inf] * 5) == Interval(math.inf, math.inf, math.inf)
+    assert location([1.0, 2.0, np.inf]).estimate == math.inf
+
+
 def test_wilson_s_interval_solves_its_equation():
     interval, z = proportion(3, 10), norm.ppf(0.975)
     assert interval.estimate == 0.3
@@ -121,6 +141,11 @@ def test_random_flips_give_nearly_what_all_give_and_always_the_same(monkeypatch)
     assert simultaneous(RNG.normal(size=(1, 21))).flips == 100_000
     monkeypatch.setattr(statistics, "NUMBERS", 84 * 1500)
     assert simultaneous(differences).flips == 1500
+
+
+@pytest.mark.parametrize(("pairs", "n", "flips"), [(9, 20, 2**20), (10, 20, 100_000), (45, 30, 74_074)])
+def test_the_number_of_flips_is_bounded_by_the_time_that_they_take(pairs, n, flips):
+    assert simultaneous(RNG.normal(size=(pairs, n))).flips == flips
 
 
 def test_a_single_difference_has_at_least_the_interval_of_tukey_and_mclaughlin():

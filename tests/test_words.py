@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from circlemlp.report import headline, tables, words
+from circlemlp.report import headline, pairs, tables, words
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import as_markdown
 from circlemlp.report.statistics import Interval
@@ -367,6 +367,28 @@ def test_an_interval_that_leaves_everything_open_has_no_bounds():
     assert words.interval(Interval(1.04)) == "1.04"
 
 
+@pytest.mark.parametrize(("n", "lost"), [(10, 2), (30, 7)])
+def test_the_loss_has_no_upper_bound_where_that_rests_on_replicates_that_diverged(n, lost):
+    """The errors are bounded, by 1."""
+    (cell,) = compare([made_up((4,), 0.1, [None] * lost + [0.3] * (n - lost))], SETTINGS).cells
+    assert words.score(cell, "loss") == "0.3 (0.3 to ∞)"
+    assert re.fullmatch(r"0\.03 \(0\.03 to 0\.\d+\)", words.score(cell, "error"))
+
+
+@pytest.mark.parametrize(
+    ("lost", "line"),
+    [
+        (2, "| 2-4-1 |  | 0.2 (0.2 to 0.2), 8 of 10: lower | 0.167 (0.167 to 0.167), 8 of 10: lower |"),
+        (3, "| 2-4-1 |  | not compared | not compared |"),
+    ],
+)
+def test_losses_are_not_compared_where_more_than_a_quarter_diverged(lost, line):
+    tuned = [made_up((w,), 0.1, list(0.1 * w * TEN)) for w in (4, 5, 6)]
+    judges = [made_up((w,), 0.1, list(0.1 * w * TEN), first=10) for w in (5, 6)]
+    judges.append(made_up((4,), 0.1, [None] * lost + list(0.1 * TEN[lost:]), first=10))
+    assert line in as_markdown("t", [pairs.matrix(compare(tuned, SETTINGS, judges).typical)]).splitlines()
+
+
 def test_it_is_said_why_no_interval_has_bounds():
     """One pair that flips make equal leaves all pairs open; pairs that are always equal do not."""
     two_valued, plain, lower = 0.1 * (1 + 0.1 * np.array([1, -1] * 5)), 0.1 * np.ones(10), 0.01 * TEN
@@ -378,6 +400,13 @@ def test_it_is_said_why_no_interval_has_bounds():
     assert "no bounds" not in text
     assert "| 1 (1 to 1) | 0 of 10, 10 equal | practically equal |" in as_markdown("t", [table])
     assert as_markdown("t", [table]).count("2-6-1 has the lower error") == 2
+
+
+def test_pairs_that_cannot_be_compared_are_not_counted_among_those_that_the_intervals_hold_for():
+    records = [made_up((w,), 0.1, list(0.1 * w * TEN)) for w in (4, 5, 6)]
+    assert "(the largest |t| of 3 pairs, by 1024 flips of signs)" in tables.differences(compare(records, SETTINGS))[0]
+    records[0].true_error[1] = np.nan
+    assert "(the largest |t| of 1 pair, by 1024 flips of signs)" in tables.differences(compare(records, SETTINGS))[0]
 
 
 def test_nothing_is_claimed_of_a_best_rate_at_an_edge():

@@ -1,7 +1,8 @@
 """What the replicates of each cell came to: true errors and losses, their locations, and the regime they show.
 
-A replicate that diverged counts as the worst possible, and is never dropped. Replicates are paired across cells by
-their number, which fixes their random streams, so all cells have to have the same ones.
+A replicate that diverged counts as the worst possible, and is never dropped: its true error is 1, its accuracy 0, and
+its loss infinite. Replicates are paired across cells by their number, which fixes their random streams, so all cells
+have to have the same ones.
 """
 
 import math
@@ -26,7 +27,8 @@ from circlemlp.store.trained import Trained, join
 Floats = NDArray[np.float64]
 
 LEAST, MOST = 1e-12, 1e12
-"""Where losses and errors end, so that each has a logarithm. An area is no more certain than the first."""
+"""Where losses and errors end, so that each has a logarithm. An area is no more certain than the first; the second
+stands for an infinite loss where losses are ranked, and no number that is shown rests on it."""
 MOST_RANGES = 6
 """Ranges of replicates whose numbers are written out."""
 
@@ -42,7 +44,8 @@ class CellResult:
     log_errors, log_losses, log_typical_losses : ndarray of shape (replicates,)
         Logarithms of the true errors, of the last validation losses, and of their medians over the last tenth.
     error, accuracy, loss : Interval
-        True error and validation scores. Those of error and loss are trimmed means of logarithms, given back.
+        True error and validation scores. Those of error and loss are trimmed means of logarithms, given back; what
+        rests on a loss of a replicate that diverged is infinite.
     unknown, bad_runs, diverged : int
         How many replicates have no known true error; diverged or have a large one; diverged.
     regime : str
@@ -148,7 +151,7 @@ def _result(cell: Trained, settings: Report) -> CellResult:
         log_typical_losses=_logarithms(regimes.tenth(cell), diverged),
         error=statistics.location(errors).to_powers_of_ten(),
         accuracy=statistics.location(np.where(diverged, 0.0, history.validation_accuracy[:, -1])),
-        loss=statistics.location(losses).to_powers_of_ten(),
+        loss=statistics.location(np.where(losses < math.log10(MOST), losses, math.inf)).to_powers_of_ten(),
         unknown=int(np.isnan(true_errors).sum()),
         bad_runs=int((diverged | (true_errors > settings.bad_run_error)).sum()),
         diverged=int(diverged.sum()),

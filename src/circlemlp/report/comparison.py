@@ -14,7 +14,7 @@ import numpy as np
 
 from circlemlp.config import Report
 from circlemlp.errors import UserError
-from circlemlp.report import statistics
+from circlemlp.report import regimes, statistics
 from circlemlp.report.cell_results import (
     CellResult,
     Floats,
@@ -165,7 +165,7 @@ def _judge(
     best = [_judged(choose(group, chosen_by), judges) for group in groups]
     if len(best) > MOST_COMPARED:
         return Judgement(best, [])
-    values = {one.cell.key: getattr(one.judged, judged_by) for one in best}
+    values = {one.cell.key: _values(one.judged, judged_by) for one in best}
     paired = {
         (a, b): values[a.cell.key] - values[b.cell.key] for a, b in combinations(best, 2) if a.exists and b.exists
     }
@@ -180,6 +180,16 @@ def _judge(
         for pair in combinations(best, 2)
     ]
     return Judgement(best, differences, found.flips)
+
+
+def _values(cell: CellResult, judged_by: str) -> Floats:
+    """Return what judges a cell; NaN where its middle half has losses of diverged replicates, which have no bound.
+
+    True errors end at 1, so theirs have one.
+    """
+    values: Floats = getattr(cell, judged_by)
+    unbounded = judged_by != "log_errors" and regimes.diverged(cell.trained)
+    return np.full_like(values, np.nan) if unbounded else values
 
 
 def _judged(best: BestRate, judges: Judges | None) -> BestRate:

@@ -46,7 +46,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % confidence interval; NaN where there is none."""
+    """An estimate with its 95 % confidence interval: NaN where there is none, infinite where it has no bound."""
 
     estimate: float
     low: float = math.nan
@@ -58,11 +58,12 @@ class Interval:
     @property
     def exists(self) -> bool:
         """Whether there is an interval, and not only an estimate."""
-        return math.isfinite(self.low) and math.isfinite(self.high)
+        return not math.isnan(self.low) and not math.isnan(self.high)
 
     def to_powers_of_ten(self) -> "Interval":
         """Return the interval of 10 to the quantity."""
-        return Interval(*(10.0 ** min(max(x, -300.0), 300.0) for x in (self.estimate, self.low, self.high)))
+        numbers = self.estimate, self.low, self.high
+        return Interval(*(10.0 ** (x if math.isinf(x) else min(max(x, -300.0), 300.0)) for x in numbers))
 
 
 def cut(n: int) -> int:
@@ -104,16 +105,22 @@ def location(values: ArrayLike) -> Interval:
     close together when there are few values; here they are those of Phi(-+t), t being Student's quantile of 97.5 %
     with n - 1 degrees of freedom. Hesterberg also multiplies t by sqrt(n / (n - 1)), since resamples of a mean vary by
     so much less than samples do; those of a trimmed mean do not.
+
+    A value may be +inf, which is worse than any number. So is then a middle half that has one, of the sample or of a
+    resample, and an end that lies beside such a resample has no bound.
     """
     ordered = np.sort(np.asarray(values, np.float64))
     n = len(ordered)
-    if not np.isfinite(ordered).all():  # where one value is not known, neither is the middle half
+    if np.isnan(ordered).any():  # where one value is not known, neither is the middle half
         return Interval(math.nan)
-    if n < FEWEST:
-        return Interval(float(trimmed_mean(ordered)))
-    below = float(norm.sf(t.ppf((1 + CONFIDENCE) / 2, n - 1)))
-    low, high = np.quantile(ordered[_kept(n)].mean(axis=1), [below, 1 - below])
-    return Interval(float(trimmed_mean(ordered)), float(low), float(high))
+    with np.errstate(invalid="ignore"):  # from inf - inf
+        estimate = float(trimmed_mean(ordered))
+        if n < FEWEST:
+            return Interval(estimate)
+        below = float(norm.sf(t.ppf((1 + CONFIDENCE) / 2, n - 1)))
+        ends = np.quantile(ordered[_kept(n)].mean(axis=1), [below, 1 - below])
+    low, high = np.where(np.isnan(ends), math.inf, ends)  # NaN is what NumPy makes of an end beside infinite resamples
+    return Interval(estimate, float(low), float(high))
 
 
 @lru_cache(maxsize=4)
@@ -158,10 +165,11 @@ def simultaneous(
 ) -> Comparisons:
     """Return simultaneous intervals of the locations of paired differences.
 
-    Around its location, a difference is as likely to lie on one side as on the other. So the critical value is the
-    95 % quantile of the largest |location| / standard error of all pairs when the signs of whole replicates of the
-    centred differences are flipped [3]_: in every way for up to 20 replicates, else in 100,000 random ones of a named
-    stream. (To turn all signs round changes nothing, so half of all ways are computed; SciPy's permutation_test goes
+    Around its location, a difference is as likely to lie on one side as on the other. So the critical value is the 95 %
+    quantile of the largest |location| / standard error of all pairs when the signs of whole replicates of the centred
+    differences are flipped [3]_: in every way for up to 20 replicates, as long as NUMBERS allows it, which for 20 it
+    does with up to nine pairs; else in 100,000 random ones of a named stream, or fewer where NUMBERS does not allow so
+    many. (To turn all signs round changes nothing, so half of all ways are computed; SciPy's permutation_test goes
     through all of them, and takes four times as long.) The estimated location is nearer to the values than the true
     one, as a sample's mean is, so the quantile is multiplied by sqrt(h / (h - 1)), h the number of values that the
     trimmed mean keeps. In simulations of four equal architectures it lowers the family-wise rate of false alarms from
@@ -173,8 +181,7 @@ def simultaneous(
     paired : sequence of ndarray of shape (replicates,)
         The differences of each pair, finite.
     flips : int, optional
-        Another number; all are taken where these are no more. In any case there are fewer if there are so many
-        differences that it would take minutes.
+        Another number; all are taken where these are no more.
     rng : numpy.random.Generator, optional
         Another source of random flips, for a simulation of many experiments.
     """

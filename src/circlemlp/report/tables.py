@@ -194,10 +194,11 @@ def differences(comparison: Comparison) -> list[Block]:
     ranked, pairs = _ranked(comparison.best), comparison.last.differences
     shown = pairs if len(pairs) <= MOST_PAIRS else [one for one in pairs if ranked[0] in (one.first, one.second)]
     equal = comparison.settings.practically_equal
+    compared = sum(one.verdict != "none" for one in pairs)
     text = (
         "Ratios of true errors, each architecture at its best learning rate, compared replicate by replicate, with "
         "intervals that hold together at 95% (the largest |t| of "
-        f"{words.count(len(pairs), 'pair')}, by {comparison.last.flips} flips of signs). An interval without 1 names "
+        f"{words.count(compared, 'pair')}, by {comparison.last.flips} flips of signs). An interval without 1 names "
         f"the lower error; one between {1 / (1 + equal):.3g} and {1 + equal:.3g} is practically equal; else nothing is "
         "decided, and the number of replicates is that which would decide with a power of 80%."
     )

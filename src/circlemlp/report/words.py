@@ -185,6 +185,8 @@ def interval(value: Interval, digits: str = ".3g") -> str:
     text = number(value.estimate, digits)
     if not value.exists:
         return text
+    if math.isinf(value.high):
+        return f"{text} ({number(value.low, digits)} to ∞)"
     if value.high > MOST_SHOWN:
         return f"{text} (no bounds)"
     return f"{text} ({number(value.low, digits)} to {number(value.high, digits)})"

@@ -208,7 +208,8 @@ def _architectures(comparison: Comparison) -> Iterator[Block]:
         "trimmed means"
         + (", with 95% intervals (Hesterberg's, of resamples). " if comparison.judging.accuracy.exists else ". ")
         + f"A bad run diverged or has a true error above {words.rate(settings.bad_run_error)}; in parentheses is the "
-        "95% interval of their share (Wilson's). A replicate that diverged counts as the worst possible."
+        "95% interval of their share (Wilson's). A replicate that diverged counts as the worst possible: "
+        "error 1, accuracy 0, loss ∞."
     )
     yield best_table(comparison.best)
     text, *table = differences(comparison)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circlemlp import wording
-from circlemlp.report.cell_results import MOST, CellResult, numbered
+from circlemlp.report.cell_results import CellResult, numbered
 from circlemlp.store.identity import sha256
 from circlemlp.store.stages import Stage, run_id
 from circlemlp.store.tables import CURVES
@@ -88,7 +88,7 @@ class Indexed:
         config, first = trained.config, trained.records[0]
         single = {
             "true_error": math.nan if result.unknown else result.error.estimate,
-            "validation_loss": result.loss.estimate if result.loss.estimate < MOST else math.nan,
+            "validation_loss": result.loss.estimate,
             "validation_accuracy": result.accuracy.estimate,
             "bad_runs": result.bad_runs,
             "diverged": result.diverged,
