@@ -119,3 +119,24 @@ def tiny(project: Project) -> Project:
     """A project whose data set for ``TINY`` is there."""
     project.run("python", "pipelines/generate.py", *TINY)
     return project
+
+
+def chromium() -> str:
+    """Return where Chromium is. Without one a test is skipped, but not in CI, which installs one."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found and not os.environ.get("CI"):
+        pytest.skip("Chromium is not here: apt-get install chromium")
+    assert found, "CI installs Chromium"
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, of a whole module, since nothing else can have the event loop meanwhile."""
+    from playwright.sync_api import sync_playwright
+
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"]) as one,
+    ):
+        yield one

@@ -1,18 +1,17 @@
 """The report's page in a browser: whoever reads it, on whatever screen, by mouse, by keyboard or on paper."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from circlemlp.report.write import write_report
 from circlemlp.store.records import Store
+from conftest import chromium
 from made_up import DATA, GRID, SETTINGS, made_up
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTHS = (360, 820, 1600)
 RATES = {0.001: 5.0, 0.01: 2.0, 0.1: 1.0, 1.0: 7.0}
 SIZES = {(4,): 0.1, (8,): 0.09, (6, 3): 0.05, (8, 4): 0.04}
@@ -23,16 +22,15 @@ SMALL = [made_up((4,), 0.1, [0.3]), made_up((6, 3), 0.1, [None]), made_up((6, 3)
 """One replicate of each cell, of which one diverged and one is missing."""
 REPORTS = {"whole": (WHOLE, JUDGES), "small": (SMALL, None)}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
-
-@pytest.fixture(scope="module")
-def browser():
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as one,
-    ):
-        yield one
+def test_without_chromium_tests_are_skipped_but_fail_in_ci(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception):
+        chromium()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(AssertionError, match="CI installs Chromium"):
+        chromium()
 
 
 @pytest.fixture(scope="module")

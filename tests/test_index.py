@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from circlemlp.config import Indexing, Tracking
 from circlemlp.report.tables import RUNS
@@ -29,7 +29,6 @@ from conftest import TINY, Project
 from made_up import GRID, SETTINGS
 
 INDEX = (sys.executable, "pipelines/index.py")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def with_records(folder, template, grid=GRID):
@@ -471,17 +470,6 @@ def test_a_taken_port_is_one_line_whose_remedies_work(template, tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- in a real browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as one,
-    ):
-        yield one
 
 
 def test_a_run_leads_to_its_row_in_the_report_and_its_address_needs_no_index(browser, template, tmp_path, monkeypatch):
