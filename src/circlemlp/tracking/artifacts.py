@@ -1,6 +1,5 @@
 """The files beside a cell's run: its configuration, its replicates, their parameters, and a picture."""
 
-import shutil
 from pathlib import Path
 
 import yaml
@@ -20,17 +19,17 @@ CONFIGURATION, REPLICATES, PARAMETERS, PICTURE = (
 
 
 def write(folder: Path, cell: Trained, *, picture: bool) -> None:
-    """Write a cell's files into a folder of their own, in place of what an interrupted writer left there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    disk.clear_abandoned(folder.parent)
-    with disk.aside(folder.parent) as aside:
-        made = aside / folder.name
-        made.mkdir()
+    """Write a cell's files into a folder of their own, in place of what is there.
+
+    Raises
+    ------
+    UserError
+        As in ``disk.replacing_folder``.
+    """
+    with disk.replacing_folder(folder) as made:
         (made / CONFIGURATION).write_text(yaml.safe_dump(cell.settings, sort_keys=False))
         rows = {row["replicate"]: row for row in replicate_rows(reversed(cell.records))}
         (made / REPLICATES).write_text(as_csv([rows[number] for number in cell.numbers.tolist()]))
         (made / PARAMETERS).write_bytes(pack({"parameters": cell.parameters}))
         if picture:
             draw_cell(cell, made / PICTURE)
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
