@@ -10,10 +10,8 @@ from circlemlp.report.write import write_report
 from circlemlp.run.compose import compose_one
 from circlemlp.run.door import guarded, prepare
 from circlemlp.store.records import Store
-from circlemlp.store.results import named, read
+from circlemlp.store.results import CONFIRM, named, read
 from circlemlp.store.stages import stage_of
-
-CONFIRM = "pipelines/confirm.py with paths.confirmation"
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -27,21 +28,36 @@ from circlemlp.config import Tracking
 from circlemlp.core.elementary import elementary_digest
 from circlemlp.core.network import Network
 from circlemlp.core.parameters import Layout
+from circlemlp.errors import UserError
 from circlemlp.numerics import read_back
+from circlemlp.store.identity import code_digest
 from circlemlp.store.npz import unpack
 from circlemlp.store.records import Store
-from circlemlp.store.results import export, exported_folders
+from circlemlp.store.results import export, exported_folders, read
 from circlemlp.tracking.index import Index
 from conftest import Project
 from made_up import SETTINGS, made_up
 from test_index import ODD, free_port, get, own_processes, serving, wait_until, with_records
 
 
-def judged(hidden, losses, first=3, **others):
+def judged(hidden, losses, first=3, rate=0.01, **others):
     """Return a record of a confirmation, as one that was trained where the tests run."""
-    record = made_up(hidden, 0.01, losses, first=first, **others)
+    record = made_up(hidden, rate, losses, first=first, **others)
     numerics = {**read_back(pinning.resolve("auto")), "elementary": elementary_digest("float32")}
-    return dataclasses.replace(record, ingredients=record.ingredients | {"numerics": numerics})
+    return dataclasses.replace(record, ingredients=record.ingredients | {"code": code_digest(), "numerics": numerics})
+
+
+def confirm(name, *confirmation, place=Path(), **others):
+    """Make an experiment's results: those of its confirmation, and of a tuning that chose a learning rate of 0.01."""
+    architectures = {tuple(one.config.model.hidden_layer_sizes) for one in confirmation}
+    rates = {one.config.optimizer.learning_rate for one in confirmation} | {0.01}
+    tuning = [
+        judged(hidden, [0.3 if rate == 0.01 else 0.4] * 3, first=0, rate=rate, **others)
+        for hidden in sorted(architectures)
+        for rate in sorted(rates)
+    ]
+    export(place / f"results/{name}", tuning)
+    export(place / f"results/{name}_confirmation", confirmation)
 
 
 CONFIRMATION = [judged((4,), [0.33, 0.31, 0.30, 0.32]), judged((64, 32), [0.23, None, 0.21, 0.24])]
@@ -60,7 +76,7 @@ def place(empty, tmp_path, monkeypatch):
     """A folder with an empty index, in which the records of a confirmation are."""
     shutil.copy(empty / "mlflow.db", tmp_path)
     monkeypatch.chdir(tmp_path)
-    export(Path("results/mine_confirmation"), CONFIRMATION)
+    confirm("mine", *CONFIRMATION)
     return tmp_path
 
 
@@ -163,7 +179,7 @@ def test_what_is_there_is_left_alone_and_what_was_deleted_comes_back_when_asked_
 
 
 def test_each_experiment_has_a_version_and_the_champion_is_the_lowest_of_the_newest(place):
-    export(Path("results/theirs_confirmation"), [judged((5,), [0.10, 0.11, 0.12, 0.13])])
+    confirm("theirs", judged((5,), [0.10, 0.11, 0.12, 0.13]))
     export(Path("results/unconfirmed"), [judged((5,), [0.01, 0.01, 0.01, 0.01], first=0)])
     client = up_to_date(place)
     assert [one.tags["experiment"] for _, one in sorted(versions(client).items())] == ["mine", "theirs"]
@@ -171,12 +187,12 @@ def test_each_experiment_has_a_version_and_the_champion_is_the_lowest_of_the_new
     client.set_registered_model_alias("circlemlp", "champion", "1")  # as a person does
     client = up_to_date(place)
     assert client.get_model_version_by_alias("circlemlp", "champion").version == 1
-    export(Path("results/theirs_confirmation"), [judged((5,), [0.50, 0.51, 0.52, 0.53], seed=1)])
+    confirm("theirs", judged((5,), [0.50, 0.51, 0.52, 0.53], seed=1), seed=1)
     client = up_to_date(place)
     assert versions(client)[3].tags["experiment"] == "theirs"
     assert client.get_model_version_by_alias("circlemlp", "champion").version == 1
     client.set_model_version_tag("circlemlp", "1", "true_error", "low")  # no number, and so not the lowest
-    export(Path("results/theirs_confirmation"), [judged((5,), [0.50, 0.51, 0.52, 0.53], seed=2)])
+    confirm("theirs", judged((5,), [0.50, 0.51, 0.52, 0.53], seed=2), seed=2)
     client = up_to_date(place)
     assert client.get_model_version_by_alias("circlemlp", "champion").version == 4
 
@@ -184,15 +200,54 @@ def test_each_experiment_has_a_version_and_the_champion_is_the_lowest_of_the_new
 def test_a_cell_that_diverged_too_often_or_whose_errors_are_not_known_is_not_recommended(place):
     unknown = judged((6, 3), [0.23, 0.22, 0.21, 0.24])
     unknown.true_error[1] = np.nan
-    export(Path("results/mine_confirmation"), [judged((4,), [0.1, None, None, 0.1]), unknown])
+    confirm("mine", judged((4,), [0.1, None, None, 0.1]), unknown)
     client = up_to_date(place)
     assert (versions(client), logged(client)) == ({}, [])
 
 
 def test_the_very_same_estimate_is_said(place):
-    export(Path("results/mine_confirmation"), [judged((4,), [0.2] * 3), judged((64, 32), [0.2] * 3)])
+    confirm("mine", *(judged(hidden, [0.2] * 3, rate=rate) for hidden in [(4,), (64, 32)] for rate in (0.01, 0.1)))
     (version,) = versions(up_to_date(place)).values()
     assert "its cell has the lowest estimate of the true error, and so has 2-64-32-1: 0.02. " in version.description
+
+
+def test_a_cell_that_the_report_does_not_judge_is_not_recommended(place):
+    confirm("mine", *CONFIRMATION, judged((64, 32), [0.11, 0.12, 0.13, 0.14], rate=0.1))
+    (version,) = versions(up_to_date(place)).values()
+    assert version.description.startswith("2-64-32-1 at a learning rate of 0.01, replicate 3: ")
+
+
+def test_another_core_than_that_of_the_training_answers_for_no_network(place, capsys):
+    for folder in (Path("results/mine"), Path("results/mine_confirmation")):
+        export(
+            folder,
+            [dataclasses.replace(one, ingredients={**one.ingredients, "code": "c" * 64}) for one in read(folder)],
+        )
+    assert versions(up_to_date(place)) == {}
+    assert list(place.glob("mlartifacts/*/models/*/artifacts")) == []
+    assert capsys.readouterr().err == (
+        "not indexed: the model of mine, whose networks were trained with another src/circlemlp/core than is here now; "
+        "put that back, or make the results again, and run `make ui`\n"
+    )
+
+
+def test_what_interrupts_a_registration_leaves_no_second_version(place):
+    up_to_date(place)
+    confirm("theirs", judged((5,), [0.10, 0.11, 0.12, 0.13]))
+    with contextlib.closing(sqlite3.connect(place / "mlflow.db")) as database:
+        database.execute(
+            "CREATE TRIGGER interrupt BEFORE INSERT ON logged_model_tags WHEN NEW.tag_key = 'mlflow.modelVersions' "
+            "BEGIN SELECT RAISE(ABORT, 'interrupted'); END"
+        )
+        with pytest.raises(UserError, match="interrupted"):
+            up_to_date(place)
+        database.execute("DROP TRIGGER interrupt")
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    assert client.get_model_version_by_alias("circlemlp", "champion").version == 1
+    client = up_to_date(place)
+    assert sorted(versions(client)) == [1, 2]
+    assert client.get_model_version_by_alias("circlemlp", "champion").version == 2
+    assert {one.tags["mlflow.modelVersions"][-3:] for one in logged(client)} == {"1}]", "2}]"}
 
 
 def test_damaged_results_are_named_and_recommend_nothing(place, capsys):
@@ -245,7 +300,7 @@ POINTS = [[round(0.05 * i, 2), round((0.3 * i) % 1, 1)] for i in range(21)]
 def ui(template, tmp_path):
     """A project whose index has a model, in a folder of any name, and the port on which MLflow shows it."""
     project = with_records(tmp_path.joinpath(*ODD, "project"), template, [])
-    export(project.folder / "results/mine_confirmation", CONFIRMATION)
+    confirm("mine", *CONFIRMATION, place=project.folder)
     with serving(project) as (_, port):
         yield project, port
 

@@ -21,8 +21,13 @@ def sha256(content: bytes | str) -> str:
 
 @cache
 def code_digest() -> str:
-    """Return the digest of the numeric core: names and contents of its source files."""
-    sources = {path.relative_to(CORE).as_posix(): sha256(path.read_bytes()) for path in CORE.rglob("*.py")}
+    """Return the digest of the numeric core."""
+    return digest_of(CORE)
+
+
+def digest_of(core: Path) -> str:
+    """Return the digest of a numeric core, in whichever folder: names and contents of its source files."""
+    sources = {path.relative_to(core).as_posix(): sha256(path.read_bytes()) for path in core.rglob("*.py")}
     return sha256(canonical(sources))
 
 

@@ -21,6 +21,8 @@ MAKE_ONE = (
     "python pipelines/generate.py experiment=smoke && "
     "python pipelines/train.py -m experiment=smoke paths.results=results/smoke"
 )
+CONFIRM = "pipelines/confirm.py with paths.confirmation"
+"""What makes a folder of results of a confirmation."""
 CELLS_LIMIT = 100_000_000
 """The most bytes of a list of cells."""
 

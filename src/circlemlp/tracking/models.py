@@ -8,8 +8,8 @@ A model is made once. One that a person deletes in MLflow's pages comes back by 
 they move stays where it is until there is a new version.
 """
 
+import json
 import math
-import shutil
 import time
 import uuid
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from typing import Any
 
 from mlflow.entities import LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersionTag
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelAlias
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
 from mlflow.store.tracking.dbmodels.models import (
     SqlDataset,
@@ -28,13 +29,14 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlLoggedModelTag,
     SqlRun,
 )
+from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 
 from circlemlp.config import Report
-from circlemlp.report.cell_results import by_architecture
+from circlemlp.report.comparison import compare
 from circlemlp.store import disk
 from circlemlp.store.identity import sha256
 from circlemlp.store.records import Store
-from circlemlp.store.results import read
+from circlemlp.store.results import CONFIRM, read
 from circlemlp.store.stages import run_id
 from circlemlp.tracking.recommended import Recommended
 from circlemlp.tracking.rows import ACTIVE
@@ -125,7 +127,8 @@ class Models:
         Raises
         ------
         UserError
-            If the results are damaged, or their cells cannot be compared.
+            If the results are damaged or missing, those of the tuning too, or their cells cannot be compared, or the
+            core is not the one that trained them.
         """
         records = sha256(" ".join(Store(confirmation / "records").identities()))
         model_id = f"m-{sha256(f'{name}/{records}')[:32]}"
@@ -134,8 +137,8 @@ class Models:
             registered = session.get(SqlLoggedModelTag, (model_id, VERSIONS)) is not None
         if registered:
             return
-        results = [one for group in by_architecture(read(confirmation), self._report) for one in group]
-        recommended = Recommended.of(name, results)
+        tuned, judging = read(confirmation.with_name(name)), read(confirmation, CONFIRM)
+        recommended = Recommended.of(name, compare(tuned, self._report, judging))
         if recommended is None:
             return
         logged = _Logged(recommended, experiment, model_id, records)
@@ -158,33 +161,40 @@ class Models:
 
     def _log(self, logged: _Logged) -> None:
         """Write a model's folder, in place of what an interrupted writer left there, and then its rows."""
-        folder = self._artifacts / logged.experiment.experiment_id / logged.folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        disk.clear_abandoned(folder.parent)
-        with disk.aside(folder.parent) as aside:
-            logged.recommended.save(aside / folder.name, model_id=logged.model_id, run=logged.run)
-            shutil.rmtree(folder, ignore_errors=True)
-            (aside / folder.name).rename(folder)
+        with disk.replacing_folder(self._artifacts / logged.experiment.experiment_id / logged.folder) as folder:
+            logged.recommended.save(folder, model_id=logged.model_id, run=logged.run)
         with self._session() as session:
             session.add_all(_rows(session, logged))
 
     def _register(self, logged: _Logged) -> None:
-        """Make a version of the registered model, and see whose the alias is."""
+        """Make a version of the registered model, unless an interrupted writer has, and see whose the alias is."""
         registry, recommended = Registry(self._uri), logged.recommended
         if not registry.search_registered_models(f"name = '{NAME}'"):
             registry.create_registered_model(NAME, description=ABOUT)
         tags = {EXPERIMENT: recommended.experiment, TRUE_ERROR: repr(recommended.result.error.estimate)}
-        made = registry.create_model_version(
-            NAME,
-            logged.location,
-            logged.run,
-            tags=[ModelVersionTag(*tag) for tag in tags.items()],
-            description=recommended.description,
-        )
-        versions = registry.search_model_versions(f"name = '{NAME}'")
-        newest = {one.tags.get(EXPERIMENT): one for one in sorted(versions, key=lambda one: int(one.version))}
-        registry.set_registered_model_alias(NAME, CHAMPION, min(newest.values(), key=_estimate).version)
-        self._store.set_model_versions_tags(NAME, made.version, logged.model_id)
+        versions = list(registry.search_model_versions(f"name = '{NAME}'"))
+        made = next((one for one in versions if one.source == logged.location), None)
+        if made is None:
+            made = registry.create_model_version(
+                NAME,
+                logged.location,
+                logged.run,
+                tags=[ModelVersionTag(*tag) for tag in tags.items()],
+                description=recommended.description,
+            )
+            versions.append(made)
+        newest = {one.tags.get(EXPERIMENT): one for one in sorted(versions, key=_number)}
+        champion = _number(min(newest.values(), key=_estimate))
+        registered = json.dumps([{"name": NAME, "version": _number(made)}])
+        of_alias = {"workspace": DEFAULT_WORKSPACE_NAME, "name": NAME, "alias": CHAMPION}
+        of_model = {"model_id": logged.model_id, "experiment_id": int(logged.experiment.experiment_id)}
+        with self._session() as session:  # both or none: an alias that a person moves afterwards stays where it is
+            session.merge(SqlRegisteredModelAlias(**of_alias, version=champion))
+            session.merge(SqlLoggedModelTag(**of_model, tag_key=VERSIONS, tag_value=registered))
+
+
+def _number(version: Any) -> int:
+    return int(version.version)
 
 
 def _estimate(version: Any) -> float:

@@ -1,13 +1,12 @@
 """The network that an experiment recommends, and the folder that MLflow loads it from.
 
-Of the cell with the lowest estimate of the true error in the experiment's confirmation, it is the network with the
-median true error: a typical one, and not the luckiest.
+Of the cells that judge in the report, where each architecture has its chosen learning rate, one has the lowest estimate
+of the true error. Of that cell it is the network with the median true error: a typical one, and not the luckiest.
 """
 
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,9 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from circlemlp.errors import UserError
 from circlemlp.project import SRC
+from circlemlp.report import regimes
 from circlemlp.report.boundary import median_replicate
 from circlemlp.report.cell_results import CellResult
+from circlemlp.report.comparison import Comparison
+from circlemlp.store.identity import digest_of
 from circlemlp.store.npz import pack
 from circlemlp.store.records import Record
 from circlemlp.tracking import answering
@@ -46,9 +49,10 @@ class Recommended:
     as_low: list[str]
 
     @classmethod
-    def of(cls, experiment: str, results: Sequence[CellResult]) -> "Recommended | None":
-        """Recommend one of the cells of a confirmation; none where errors are not known, or too many diverged."""
-        possible = [one for one in results if not one.unknown and 4 * one.diverged <= one.replicates]
+    def of(cls, experiment: str, comparison: Comparison) -> "Recommended | None":
+        """Recommend one of the cells that judge; none where errors are not known, or too many diverged."""
+        judged = [one.judged for one in comparison.best if one.exists]
+        possible = [one for one in judged if not one.unknown and not regimes.diverged(one.trained)]
         if not possible:
             return None
         lowest = min(possible, key=lambda one: one.error.estimate)
@@ -100,13 +104,19 @@ class Recommended:
         return (
             f"{result.architecture} at a learning rate of {result.learning_rate:g}, replicate {self.replicate}: of the "
             f"{result.replicates} networks of its cell the one with the median true error{middle}, "
-            f"**{self.metrics['true_error']:.3g}**.\n\nIn the confirmation of {self.experiment} its cell has the "
-            f"lowest estimate of the true error{same}: {error.estimate:.3g}{interval}. The report says whether it is "
-            "lower than the others'."
+            f"**{self.metrics['true_error']:.3g}**.\n\nAmong the architectures of {self.experiment}, each at its "
+            f"chosen learning rate, its cell has the lowest estimate of the true error{same}: "
+            f"{error.estimate:.3g}{interval}. The report says whether it is lower than the others'."
         )
 
     def save(self, folder: Path, *, model_id: str, run: str) -> None:
-        """Write the model into a folder that is not there yet."""
+        """Write the model into an empty folder.
+
+        Raises
+        ------
+        UserError
+            If the core that it would answer with is not the one that trained it.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what MLflow does itself
             model = self._save(folder, model_id, run)
@@ -153,6 +163,11 @@ class Recommended:
             copy = folder / source.relative_to(SRC)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy)
+        if digest_of(folder / "circlemlp" / "core") != self.record.ingredients["code"]:
+            raise UserError(
+                f"the model of {self.experiment}, whose networks were trained with another src/circlemlp/core than is "
+                "here now; put that back, or make the results again, and run `make ui`"
+            )
         shutil.copy(answering.__file__, folder)
         (folder / answering.ABOUT).write_text(json.dumps(about, indent=2) + "\n")
         (folder / answering.PARAMETERS).write_bytes(
