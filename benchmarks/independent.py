@@ -1,11 +1,11 @@
 """Do some cells of the experiment again with nothing of the library: python benchmarks/independent.py
 
-The mathematics is that of tests/plain.py, in float64; points, initial weights, Adam, the error and the intervals are
+The mathematics is that of tests/plain.py, in float64; points, initial weights, Adam, the error and its interval are
 written here once more, and random numbers are NumPy's as they come. The networks are therefore other networks than
-the experiment's, from the same recipe. Their errors should agree with those in results/ as two samples do.
+the experiment's, from the same recipe. Their errors should agree, as two samples do, with those that the report
+prints, which alone are the library's.
 """
 
-import csv
 import math
 import runpy
 import time
@@ -17,8 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from circlemlp.config import Report
+from circlemlp.report import words
+from circlemlp.report.cell_results import CellResult, by_architecture
+from circlemlp.store import results
+
 PROJECT = Path(__file__).parents[1]
-RESULTS = PROJECT / "results" / "architectures_by_learning_rate" / "replicates.csv"
+RESULTS = PROJECT / "results" / "architectures_by_learning_rate"
 PLAIN = runpy.run_path(str(PROJECT / "tests" / "plain.py"))
 SEED, REPLICATES, EPOCHS, N_TRAIN = 0, 10, 1000, 5000
 ARCHITECTURES = ((2, 64, 1), (2, 128, 1), (2, 64, 32, 1), (2, 128, 64, 1))
@@ -39,24 +44,20 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         return f"{self.estimate:.3g} ({self.low:.3g} to {self.high:.3g})"
 
-    def overlaps(self, other: "Interval") -> bool:
-        """Return whether the two have a value in common."""
-        return self.low <= other.high and other.low <= self.high
-
 
 def main() -> None:
-    known = read_errors(RESULTS)
-    if not known:
+    reported = read_report(RESULTS)
+    if not reported:
         print(f"{RESULTS.relative_to(PROJECT)} is not there, so there is nothing to compare with: make repro")
-    print(f"{'':20} {'here':32} {'results':32} {'overlap':8} seconds", flush=True)
+    print(f"{'':20} {'here':32} {'report':32} {'overlap':8} seconds", flush=True)
     for number, (layer_sizes, rate) in enumerate(product(ARCHITECTURES, LEARNING_RATES)):
         start = time.perf_counter()
         errors = [one_network((SEED, number, replicate), layer_sizes, rate) for replicate in range(REPLICATES)]
         here, name = location(np.log10(errors)), "-".join(map(str, layer_sizes))
         shown, overlap = "", ""
-        if (name, rate) in known:
-            there = location(np.log10(known[name, rate]))
-            shown, overlap = str(there), "yes" if here.overlaps(there) else "no"
+        if cell := reported.get((name, rate)):
+            shown = words.score(cell, "error")
+            overlap = "yes" if here.low <= cell.error.high and cell.error.low <= here.high else "no"
         seconds = time.perf_counter() - start
         print(f"{name:12} {rate:<7g} {here!s:32} {shown:32} {overlap:8} {seconds:.0f}", flush=True)
 
@@ -119,16 +120,12 @@ def location(logarithms: Floats) -> Interval:
     return Interval(*(float(10**x) for x in (kept.mean(), kept.mean() - width, kept.mean() + width)))
 
 
-def read_errors(path: Path) -> dict[tuple[str, float], list[float]]:
-    """Return the true errors of the experiment's replicates by architecture and learning rate; empty if none."""
-    found: dict[tuple[str, float], list[float]] = {}
-    if path.exists():
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                found.setdefault((row["architecture"], float(row["learning_rate"])), []).append(
-                    float(row["true_error"])
-                )
-    return found
+def read_report(folder: Path) -> dict[tuple[str, float], CellResult]:
+    """Return what the report says of the cells in results, by architecture and learning rate; empty if none."""
+    if not folder.is_dir():
+        return {}
+    settings = Report(bad_run_error=1, practically_equal=1)  # which no interval depends on
+    return {cell.key: cell for group in by_architecture(results.read(folder), settings) for cell in group}
 
 
 if __name__ == "__main__":
