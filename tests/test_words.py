@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from circlemlp.report import headline, pairs, tables, words
+from circlemlp.report import answer, headline, pairs, tables, words
 from circlemlp.report.comparison import compare
 from circlemlp.report.document import as_markdown
 from circlemlp.report.statistics import Interval
@@ -373,6 +373,12 @@ def test_the_loss_has_no_upper_bound_where_that_rests_on_replicates_that_diverge
     (cell,) = compare([made_up((4,), 0.1, [None] * lost + [0.3] * (n - lost))], SETTINGS).cells
     assert words.score(cell, "loss") == "0.3 (0.3 to ∞)"
     assert re.fullmatch(r"0\.03 \(0\.03 to 0\.\d+\)", words.score(cell, "error"))
+
+
+def test_the_picture_of_the_answer_says_what_one_replicate_that_diverged_counts_as():
+    one, none = (compare([made_up((4,), 0.1, [*first, *([0.3] * 9)])], SETTINGS) for first in ([None], [0.3]))
+    assert "A cross is a replicate that diverged, whose error counts as 1, the worst possible." in answer.draw(one).note
+    assert "cross" not in answer.draw(none).note
 
 
 @pytest.mark.parametrize(

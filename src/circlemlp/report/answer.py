@@ -41,7 +41,7 @@ def draw(comparison: Comparison) -> style.Drawing:
         else ", and the short line is the estimate."
     )
     if any(one.judged.diverged for one in shown):
-        note += " Crosses are replicates that diverged; they count as the worst possible."
+        note += " A cross is a replicate that diverged, whose error counts as 1, the worst possible."
     return style.Drawing(figure, finding(comparison), note + rulers, _data(ranked))
 
 
