@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +21,7 @@ from mlflow.store.tracking.dbmodels.initial_models import Base
 
 from circlemlp.config import Tracking
 from circlemlp.errors import UserError
+from circlemlp.tracking import doctor
 from circlemlp.tracking.index import NAME, PLACE, Index
 from circlemlp.tracking.schema import revision
 from made_up import SETTINGS
@@ -140,3 +143,32 @@ def test_the_doctor_says_what_is_wrong_and_does_what_it_can(project):
     assert not left.exists()
     assert f"\nindex     mlflow.db: schema {NEWEST}, that of MLflow {version('mlflow')}; 0 cells\n" in wrong.stdout
     assert "\npipeline  stale: generate, tune, select, confirm, report\n          to do: make repro\n" in wrong.stdout
+
+
+SWEEPING = """
+import pathlib, shutil, sys
+while True:
+    made = pathlib.Path(sys.argv[1], ".aside-made")
+    made.mkdir()
+    for number in range(50):
+        (made / str(number)).touch()
+    shutil.rmtree(made)
+"""
+
+
+def test_the_size_of_a_folder_can_be_told_while_a_sweep_writes_there(tmp_path):
+    (tmp_path / "kept").write_bytes(bytes(1000))
+    with subprocess.Popen([sys.executable, "-c", SWEEPING, str(tmp_path)]) as sweep:
+        try:
+            while not (tmp_path / ".aside-made").exists():
+                assert sweep.poll() is None
+            assert {doctor._size(tmp_path) for _ in range(2000)} == {1000}
+        finally:
+            sweep.kill()
+
+
+def test_a_pipeline_that_says_nothing_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.py").write_text("raise SystemExit(9)")
+    with pytest.raises(UserError, match=r"^dvc status: ended with 9 and without a word$"):
+        list(doctor._pipeline(None))

@@ -17,7 +17,7 @@ from circlemlp.store.tables import as_csv, replicate_rows
 from circlemlp.store.trained import join
 from circlemlp.tracking.experiments import Experiment
 from circlemlp.tracking.index import Index
-from circlemlp.tracking.runs import STAGE
+from circlemlp.tracking.runs import RECORDS, STAGE
 from indexes import (
     empty,  # noqa: F401
     exported,
@@ -137,6 +137,29 @@ def test_a_cell_in_a_folder_of_results_has_the_replicates_that_it_has_there(plac
         numbers = [number for one in ranges for number in one.config.training.numbers]
         assert [run.info.run_name for run in replicates] == [f"r{number:02}" for number in numbers]
         assert cell.data.params["replicates"] == str(len(numbers))
+
+
+def test_what_is_in_an_index_does_not_depend_on_what_was_there_before(place, empty, tmp_path, monkeypatch):
+    store, tracking = place
+    new = tracking.model_copy(update={"database": f"{tmp_path}/2.db", "artifacts": f"{tmp_path}/2"})
+    shutil.copy(empty, new.database)
+    up_to_date(tracking, store)
+    folder = exported(tmp_path, monkeypatch, *GRID[:2], name="theirs")
+    assert up_to_date(tracking, store, folder) == 2
+    assert up_to_date(new, store, folder) == len(GRID) + 2
+    assert Index(tracking, SETTINGS).cells() == Index(new, SETTINGS).cells()
+    assert up_to_date(new, store, folder) == 0
+
+
+def test_a_tag_that_a_person_deleted_comes_back(place):
+    store, tracking = place
+    up_to_date(tracking, store)
+    index, (client, (cell, *_), _) = Index(tracking, SETTINGS), runs_of(tracking)
+    before = index.cells()
+    client.delete_tag(cell.info.run_id, RECORDS)
+    assert index.cells()["mine"] == before["mine"] | {cell.info.run_id: set()}
+    assert index.bring_up_to_date(store) == 1
+    assert index.cells() == before
 
 
 def test_a_further_range_leaves_what_people_did_to_a_run(place):

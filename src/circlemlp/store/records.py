@@ -289,6 +289,14 @@ class Store:
             raise DamagedRecord(f"{folder}: {error or type(error).__name__}") from None
         return record
 
+    def noted(self, identity: str) -> str | None:
+        """Return the experiment that a record's note names, if it can be read; nothing else is read or checked."""
+        try:
+            manifest = json.loads(disk.read_regular(self.path(identity) / MANIFEST, MANIFEST_LIMIT))
+            return Volatile.model_validate(manifest["volatile"]).experiment
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
     def save(self, record: Record, *, volatile: bool = True) -> Path:
         """Write a record; a damaged one in its place is replaced, a good one is left as it is.
 

@@ -1,6 +1,8 @@
 """How an installation is: its packages, kernels, disk and index, and what is stale; each with what helps."""
 
+import contextlib
 import json
+import os
 import platform
 import re
 import shutil
@@ -91,7 +93,12 @@ def _disk(config: Config) -> Iterator[tuple[str, ...]]:
 
 
 def _size(path: Path) -> int:
-    return sum(one.lstat().st_size for one in ([path] if path.is_file() else path.rglob("*")))
+    """Add up the files, but for those that a running sweep removes meanwhile."""
+    size = 0
+    for one in [path] if path.is_file() else (Path(where, name) for where, _, names in os.walk(path) for name in names):
+        with contextlib.suppress(FileNotFoundError):
+            size += one.lstat().st_size
+    return size
 
 
 def _index(config: Config) -> Iterator[tuple[str, ...]]:
@@ -113,6 +120,7 @@ def _pipeline(_: Config) -> Iterator[tuple[str, ...]]:
     """Ask DVC what is stale."""
     done = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"dvc status: {done.stderr.strip().splitlines()[0]}")
+        said = done.stderr.strip() or f"ended with {done.returncode} and without a word"
+        raise UserError(f"dvc status: {said.splitlines()[0]}")
     stale = list(json.loads(done.stdout))
     yield (f"stale: {', '.join(stale)}", "make repro") if stale else ("nothing is stale",)

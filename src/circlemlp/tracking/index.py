@@ -102,6 +102,7 @@ class Index:
         self._database, self._artifacts = Path(tracking.database), Path(tracking.artifacts)
         self._named: set[str] = set()
         self._run_of: dict[str, str] = {}
+        self._noted: dict[str, str | None] = {}
         self._replicates: dict[tuple[str, Stage], int] = {}
         self.artifacts = self._artifacts.absolute().as_uri()
         self.uri = _uri(self._database)
@@ -175,9 +176,7 @@ class Index:
             written, decided = set[str](), set[str]()
             for folder in results:
                 written |= self._add_results(records, folder, there, decided, left_out)
-            indexed = set().union(*there.values())
-            new = [one for one in records.identities() if one not in indexed]
-            new = [one for one in new if self._run_of.get(one) not in decided]
+            new = [one for one in self._missing(records, there) if self._run_of.get(one) not in decided]
             for of, group in self._read([records], new, left_out):
                 written |= self._add(of, group, [records], there, left_out, but=decided)
             self._recommend(results, left_out)
@@ -186,13 +185,26 @@ class Index:
                 self._analyze()
             return len(written)
 
+    def _missing(self, records: Store, there: There) -> list[str]:
+        """Return the records that are not in a run of the stage that their note names; without a note, in any run."""
+        everything = set().union(*there.values())
+        indexed = dict[str, set[str]]()
+        missing = []
+        for one in records.identities():
+            of = self._noted[one] = self._noted.get(one) or records.noted(one)
+            if of and of not in indexed:
+                indexed[of] = set().union(*(there[run] for run in self._runs(of) & there.keys()))
+            if one not in (indexed[of] if of else everything):
+                missing.append(one)
+        return missing
+
     def _add_results(
         self, records: Store, folder: Path, there: There, decided: set[str], left_out: list[Exception]
     ) -> set[str]:
         """Make the runs of a folder's cells those of the records that it has, and add them to those decided upon."""
         store = Store(folder / "records")
         own = set(store.identities())
-        known = {run: there[run] & own for run in self._runs(folder.name) if there[run] & own}
+        known = {run: there[run] & own for run in self._runs(folder.name) & there.keys() if there[run] & own}
         again = set().union(*(both for run, both in known.items() if there[run] != both))
         new = own.difference(*known.values())
         written = set()
@@ -250,7 +262,7 @@ class Index:
                 stages = [
                     rows.at_stage(session, experiment.experiment_id, one, deleted=False) for one in get_args(Stage)
                 ]
-            found[name] = {run: records[run] for run in set().union(*stages)}
+            found[name] = {run: records.get(run, set()) for run in set().union(*stages)}
         return found
 
     def pushing(self) -> contextlib.AbstractContextManager[None]:
@@ -349,7 +361,8 @@ class Index:
             return set()
         for cell in join(records):
             run = run_id(name, stage, cell)
-            self._run_of.update((record.identity, run) for record in cell.records)
+            if own is None:
+                self._run_of.update((record.identity, run) for record in cell.records)
             has, new = there.get(run, set()), {record.identity for record in cell.records}
             wanted = (has if own is None else has & own) | new
             if run in but or wanted == has:
