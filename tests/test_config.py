@@ -95,6 +95,18 @@ def changed(key, value):
             "results/x_confirmation",
             "must not end in _confirmation, as what pipelines/confirm.py leaves",
         ),
+        (
+            "tracking.experiment",
+            "x_confirmation",
+            "tracking.experiment=x_confirmation: must not end in _confirmation, as what pipelines/confirm.py leaves",
+        ),
+        (
+            "paths.confirmation",
+            "mine",
+            "paths.confirmation=mine: must be null, or a folder in results/ whose name ends in _confirmation, such as "
+            "results/mine_confirmation",
+        ),
+        ("paths.confirmation", "results/_confirmation", "must be null, or a folder in results/ whose name ends in"),
         ("paths.results", ".", "must be null, or a folder in results/"),
         ("paths.records", "", "paths.records=: must be a text"),
         ("model._target_", "os.system", "model._target_=os.system: there is no such key"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from circlemlp.config import LONGEST_NAME
 from circlemlp.store import results, selection
 from circlemlp.store.records import Store
 from conftest import TINY
@@ -54,8 +55,12 @@ def test_the_chosen_cells_are_trained_as_the_replicates_that_follow(selected):
     assert {one.config.training.numbers for one in new} == {range(2, 12)}
     assert {one.identity for one in judges(selected)} == {one.identity for one in new}
     # More of them are more records, and none that is there is trained again.
-    states = selected.states(confirm(selected, "-m", *SWEEP, "confirmation.replicates=30"))
+    longest = "x" * LONGEST_NAME
+    further = ("confirmation.replicates=30", f"tracking.experiment={longest}")
+    states = selected.states(confirm(selected, "-m", *SWEEP, *further))
     assert (states.count("found"), states.count("trained")) == (len(cells), 2 * len(cells))
+    notes = {Store(selected.folder / "runs").noted(identity) for identity in selected.records() - before}
+    assert notes == {"sweeps_by_hand_confirmation", f"{longest}_confirmation"}
     assert {number for one in judges(selected) for number in one.config.training.numbers} == set(range(2, 32))
     says = (
         "error: confirmation.replicates=25: must be a whole number at least 10 and at most 10_000 and a multiple of 10"
@@ -111,8 +116,8 @@ def test_a_selection_of_another_sweep_is_one_line_and_trains_nothing(selected):
         assert "was chosen under other settings" in confirm(selected, *SWEEP, other, code=2).stderr
     done = selected.run("python", "pipelines/confirm.py", *SWEEP, "paths.confirmation=results/mine", code=2)
     assert done.stderr == (
-        "error: paths.confirmation=results/mine: must end in _confirmation, which tells it from what chose, "
-        "such as results/mine_confirmation\n"
+        "error: paths.confirmation=results/mine: must be null, or a folder in results/ whose name ends in "
+        "_confirmation, such as results/mine_confirmation\n"
     )
     assert selected.records() == before
     assert not (selected.folder / "results/mine_confirmation").exists()

@@ -89,8 +89,8 @@ def test_remedies_of_results_selections_and_confirmations(project):
         (["paths.results=mine"], "a folder in results/, such as results/mine", ["-m", "paths.results=results/mine"]),
         (
             ["paths.confirmation=results/a"],
-            "such as results/a_confirmation",
-            ["paths.confirmation=results/a_confirmation"],
+            "such as results/mine_confirmation",
+            ["paths.confirmation=results/mine_confirmation"],
         ),
         (["--nonsense"], "--help says what there is", ["--help"]),
     ],

@@ -29,14 +29,8 @@ def _is_of_a_sweep(text: str) -> str:
     return text
 
 
-def _is_of_a_confirmation(text: str) -> str:
-    if not text.endswith(CONFIRMED):
-        raise ValueError(f"must end in {CONFIRMED}, which tells it from what chose, such as {text}{CONFIRMED}")
-    return text
-
-
 CONFIRMED = "_confirmation"
-"""How the names of folders of results end whose replicates judge, and of no others."""
+"""How the names of folders of results, and of experiments in notes, end whose replicates judge, and of no others."""
 LONGEST_NAME = 100
 CONFIRMED_TOGETHER = 10
 """The number of replicates in a record of a confirmation. There are whole records only, so that a confirmation with
@@ -45,6 +39,13 @@ Count = Annotated[int, Field(ge=1, le=10_000_000)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_is_a_path)]
 ResultsFolder = Annotated[
     str, Field(pattern=r"^results/\w[\w.-]*$", description="a folder in results/, such as results/mine")
+]
+ConfirmationFolder = Annotated[
+    str,
+    Field(
+        pattern=rf"^results/\w[\w.-]*{CONFIRMED}$",
+        description=f"a folder in results/ whose name ends in {CONFIRMED}, such as results/mine{CONFIRMED}",
+    ),
 ]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
@@ -206,7 +207,7 @@ class Tracking(Section):
 
     database: PathText | None
     artifacts: PathText
-    experiment: Annotated[str, Field(min_length=1), AfterValidator(_is_a_name)]
+    experiment: Annotated[str, Field(min_length=1), AfterValidator(_is_a_name), AfterValidator(_is_of_a_sweep)]
     curve_points: Annotated[int, Field(ge=2, le=1000)]
     replicate_runs: Annotated[int, Field(ge=0, le=100_000)]
     port: Annotated[int, Field(ge=1, le=65_535)]
@@ -237,7 +238,7 @@ class Paths(Section):
 
     records: PathText
     results: Annotated[ResultsFolder, AfterValidator(_is_of_a_sweep)] | None
-    confirmation: Annotated[ResultsFolder, AfterValidator(_is_of_a_confirmation)] | None
+    confirmation: ConfirmationFolder | None
     reports: PathText | None
 
     @property

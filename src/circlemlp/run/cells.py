@@ -26,6 +26,7 @@ from circlemlp.store.datafile import read_dataset
 from circlemlp.store.identity import identity_of, ingredients
 from circlemlp.store.notes import RUNNING, Notes
 from circlemlp.store.records import Record, Store, Volatile
+from circlemlp.store.stages import Stage, name_of
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def _read(data: Data, draws: int, first: int) -> tuple[Dataset, str]:
     return dataset, dataset.digest()
 
 
-def run(cell: Cell, store: Store) -> None:
-    """Train a cell unless its record is there, and leave the record in the store.
+def run(cell: Cell, store: Store, stage: Stage = "tuning") -> None:
+    """Train a cell unless its record is there, and leave the record in the store, with a note of its stage.
 
     If another process is training the cell, this one waits for it. A failure is noted beside the store, for the door to
     show, and raised; a cell with such a note is not tried again until a door clears it.
@@ -77,7 +78,7 @@ def run(cell: Cell, store: Store) -> None:
         with store.lock(cell.identity):
             if not (store.is_good(cell.identity) or notes.failed()):
                 try:
-                    store.save(_train(cell, notes.running))
+                    store.save(_train(cell, stage, notes.running))
                 finally:
                     notes.clear(RUNNING)
     except Exception as error:  # of any kind, since a person has to be told why this cell has no record
@@ -85,7 +86,7 @@ def run(cell: Cell, store: Store) -> None:
         raise
 
 
-def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
+def _train(cell: Cell, stage: Stage, progress: Callable[[int, int], None]) -> Record:
     recipe = Recipe.of(cell.ingredients["config"])
     execution = _execution()
     started, wall, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
@@ -99,7 +100,7 @@ def _train(cell: Cell, progress: Callable[[int, int], None]) -> Record:
         started_at=started.isoformat(timespec="seconds"),
         wall_seconds=round(time.perf_counter() - wall, 3),
         cpu_seconds=round(time.process_time() - cpu, 3),
-        experiment=cell.config.tracking.experiment,
+        experiment=name_of(cell.config.tracking.experiment, stage),
         **execution,
     )
     return Record(cell.ingredients, parameters, history, true_error, volatile)

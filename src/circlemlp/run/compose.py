@@ -38,6 +38,7 @@ from circlemlp.errors import ConfigError, first_line
 from circlemlp.project import CONF
 from circlemlp.run.checking import allowed, choices, known_keys, parse, unknown_key
 from circlemlp.store.disk import read_regular
+from circlemlp.store.stages import Stage
 from circlemlp.wording import in_hydra
 
 MOST_CELLS = 100_000
@@ -112,6 +113,8 @@ class CommandLine:
         Hydra's own, under ``hydra``.
     composer : Composer
         What the jobs were composed with.
+    stage : {"tuning", "confirmation"}
+        Whether their replicates choose or judge, which records note.
     """
 
     multirun: bool
@@ -119,6 +122,7 @@ class CommandLine:
     in_experiment: int
     settings: DictConfig
     composer: Composer
+    stage: Stage = "tuning"
 
 
 def checked(composed: DictConfig) -> Config:

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from circlemlp.config import CONFIRMED, CONFIRMED_TOGETHER
+from circlemlp.config import CONFIRMED_TOGETHER
 from circlemlp.errors import ConfigError
 from circlemlp.run.compose import CommandLine, Job, checked, compose_jobs
 from circlemlp.run.door import prepare
 from circlemlp.run.train_door import shared, train
 from circlemlp.store import selection
 from circlemlp.store.selection import Selection, common_settings
-from circlemlp.wording import architecture, in_hydra
+from circlemlp.wording import architecture
 
 AGAIN = "choose again, with pipelines/select_rates.py"
 
@@ -43,9 +43,9 @@ def confirm_door(arguments: Sequence[str]) -> int:
     _check(command, chosen, path)
     first = chosen.tuned.numbers.stop
     starts = range(first, first + config.confirmation.replicates, CONFIRMED_TOGETHER)
-    experiment = config.tracking.experiment.removesuffix(CONFIRMED) + CONFIRMED
-    jobs = [_as(one, experiment, job, command) for job in command.jobs if chosen.wants(job.config) for one in starts]
-    return train(dataclasses.replace(command, jobs=jobs), config, prepare(config), config.paths.confirmation)
+    jobs = [_as(one, job, command) for job in command.jobs if chosen.wants(job.config) for one in starts]
+    command = dataclasses.replace(command, jobs=jobs, stage="confirmation")
+    return train(command, config, prepare(config), config.paths.confirmation)
 
 
 def _check(command: CommandLine, chosen: Selection, path: Path) -> None:
@@ -68,13 +68,9 @@ def _check(command: CommandLine, chosen: Selection, path: Path) -> None:
         raise ConfigError(f"{path}: was chosen under other settings than this sweep's; {AGAIN}")
 
 
-def _as(first: int, experiment: str, job: Job, command: CommandLine) -> Job:
-    """Return a job with the replicates of one record of the confirmation, which notes what it was trained for."""
-    values = {
-        "training.first_replicate": first,
-        "training.replicates": CONFIRMED_TOGETHER,
-        "tracking.experiment": in_hydra(experiment),
-    }
+def _as(first: int, job: Job, command: CommandLine) -> Job:
+    """Return a job with the replicates of one record of the confirmation."""
+    values = {"training.first_replicate": first, "training.replicates": CONFIRMED_TOGETHER}
     kept = [override for override in job.overrides if override.partition("=")[0].lstrip("+") not in values]
     overrides = (*kept, *(f"{key}={value}" for key, value in values.items()))
     return dataclasses.replace(job, overrides=overrides, config=checked(command.composer.compose(overrides)))

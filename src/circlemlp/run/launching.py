@@ -8,7 +8,7 @@ here hands over what the door composed and checked.
 import signal
 import sys
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from circlemlp.run.cells import Cell, run
 from circlemlp.run.compose import CommandLine, Composer, Job, checked
 from circlemlp.run.door import end_with_parent
 from circlemlp.store.records import Store
+from circlemlp.store.stages import Stage
 
 
 class Launcher:
@@ -33,6 +34,7 @@ class Launcher:
     def __init__(self, command: CommandLine) -> None:
         self._multirun = command.multirun
         self._settings = command.settings
+        self._task = partial(train_job, stage=command.stage)
         for kind in ("run", "sweep"):  # reading resolves ${now:...}: one value for all jobs, in whichever process
             folder = self._settings.hydra[kind].dir
             if not isinstance(folder, str):
@@ -56,7 +58,7 @@ class Launcher:
         overrides = [list(job.overrides) for job in jobs]
         if self._multirun:
             launcher = Plugins.instance().instantiate_launcher(
-                config=self._settings, hydra_context=self._context, task_function=train_job
+                config=self._settings, hydra_context=self._context, task_function=self._task
             )
             if hasattr(launcher, "joblib"):  # from the start of a worker, as the door may be gone before its first job
                 launcher.joblib["initializer"] = _begin_worker
@@ -64,7 +66,7 @@ class Launcher:
             done = launcher.launch(overrides, initial_job_idx=self._launched - len(jobs))
         else:
             config = self._context.config_loader.load_sweep_config(self._settings, overrides[0])
-            done = [run_job(train_job, config, "hydra.run.dir", None, self._context)]
+            done = [run_job(self._task, config, "hydra.run.dir", None, self._context)]
         return [job.return_value for job in done]
 
 
@@ -91,11 +93,11 @@ def _begin_worker() -> None:
         loky._USE_PSUTIL = False
 
 
-def train_job(composed: DictConfig) -> str | None:
+def train_job(composed: DictConfig, stage: Stage) -> str | None:
     """Train the cell of one job; return why it failed, or None. A failure does not stop other jobs."""
     try:
         config = checked(composed)
-        run(Cell.of(config, _environment(config.numerics)), Store(Path(config.paths.records)))
+        run(Cell.of(config, _environment(config.numerics)), Store(Path(config.paths.records)), stage)
     except Exception as error:  # whatever it is, the table at the end has to say it
         return reason(error)
     return None

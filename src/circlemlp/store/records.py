@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from circlemlp.config import LONGEST_NAME, CellConfig, Section
+from circlemlp.config import CONFIRMED, LONGEST_NAME, CellConfig, Section
 from circlemlp.core.parameters import Layout
 from circlemlp.core.training import History
 from circlemlp.errors import UserError
@@ -85,7 +85,7 @@ class Volatile(Section):
     packages: dict[str, str] | None = None
     commit: str | None = None
     dirty: bool | None = None
-    experiment: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
+    experiment: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME + len(CONFIRMED))] | None = None
 
 
 @dataclass(frozen=True)

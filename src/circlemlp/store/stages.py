@@ -19,6 +19,11 @@ def stage_of(name: str) -> tuple[str, Stage]:
     return experiment, "tuning" if experiment == name else "confirmation"
 
 
+def name_of(experiment: str, stage: Stage) -> str:
+    """Return the name by which a record's note says which stage of an experiment it is of."""
+    return experiment if stage == "tuning" else experiment + CONFIRMED
+
+
 def run_id(experiment: str, stage: Stage, cell: Trained) -> str:
     """Return the identifier of a cell's MLflow run: the same one whichever of its replicates are trained."""
     return sha256("/".join([experiment, stage, cell.identity]))[:32]
