@@ -7,6 +7,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import yaml
 
 import circlemlp.tracking  # noqa: F401, for its settings, which MLflow reads when it is imported
@@ -15,7 +16,7 @@ import circlemlp.tracking  # noqa: F401, for its settings, which MLflow reads wh
 from mlflow import MlflowClient
 
 from circlemlp.store.records import Volatile
-from circlemlp.tracking.experiments import BY_HAND
+from circlemlp.tracking.experiments import BY_HAND, Experiment
 from circlemlp.tracking.index import Index
 from circlemlp.tracking.runs import STAGE
 from conftest import SOURCE
@@ -74,13 +75,25 @@ def test_an_experiment_says_what_it_is_and_how_to_make_it_again(place, tmp_path,
         "\n```\npython pipelines/generate.py experiment=smoke\npython pipelines/train.py -m experiment=smoke\n```"
         in note
     )
-    assert note.endswith("Its report is [reports/smoke/report.html](/reports/smoke/report.html).")
+    assert note.endswith("Once it is made, its report is [reports/smoke/report.html](/reports/smoke/report.html).")
     note = client.get_experiment_by_name(PIPELINE).tags["mlflow.note.content"]
     assert "\n```\nmake repro\n```\n" in note
-    assert note.endswith("Its report is [reports/report.html](/reports/report.html).")
+    assert note.endswith("Once it is made, its report is [reports/report.html](/reports/report.html).")
     _, (cell,), _ = runs_of(tracking, PIPELINE)
     row = "[reports/report.html](/reports/report.html#cell-2-4-1-at-0.1)"
-    assert f"\n\nIts row in the report: {row}.\n\n" in cell.data.tags["mlflow.note.content"]
+    assert f"\n\nIts row in the report, once that is made: {row}.\n\n" in cell.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "shown"),
+    [
+        ("out/x", "`out/x/report.html`"),
+        ("reports/../out", "`out/report.html`"),
+        ("./reports/a b", "[reports/a b/report.html](/reports/a%20b/report.html)"),
+    ],
+)
+def test_a_report_is_linked_to_where_the_server_has_it(folder, shown):
+    assert Experiment("mine", report=folder).description("1").endswith(f"Once it is made, its report is {shown}.")
 
 
 PIPELINE = "architectures_by_learning_rate"

@@ -133,7 +133,8 @@ def test_a_run_says_what_it_is(place):
         assert f"optimizer.learning_rate={record.config.optimizer.learning_rate}" in command.split()
         finding, row, how, shown = run.data.tags["mlflow.note.content"].split("\n\n")
         anchor = f"cell-{run.data.params['architecture']}-at-{run.data.params['optimizer.learning_rate']}"
-        assert row == f"Its row in the report: [reports/mine/report.html](/reports/mine/report.html#{anchor})."
+        link = f"[reports/mine/report.html](/reports/mine/report.html#{anchor})"
+        assert row == f"Its row in the report, once that is made: {link}."
         assert re.match(
             r"True error \*\*0\.0\d+\*\*, from replicates 0 to 2: \d with a true error above 0.03, [01] of", finding
         )

@@ -262,7 +262,7 @@ def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, buck
         assert [all_of(there, run) for run in children] == [all_of(here, run) for run in originals]
     experiment = there.get_experiment_by_name("copied")
     assert f"#/experiments/{experiment.experiment_id}/runs?" in experiment.tags[NOTE]
-    assert "Its report is `reports/copied/report.html`." in experiment.tags[NOTE]
+    assert "its report is `reports/copied/report.html`." in experiment.tags[NOTE]
     with closing(psycopg2.connect(postgresql)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM runs WHERE experiment_id = %s", [int(experiment.experiment_id)])
         assert cursor.fetchone() == (12,)

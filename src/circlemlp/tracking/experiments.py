@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shlex
 import zlib
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -104,9 +106,14 @@ class Experiment:
         return [shlex.join([program, script, "-m", *settings, first + numbers])]
 
     def link_to_report(self, anchor: str = "") -> str:
-        """Return a link to the report, or to a place in it, in Markdown: our server has ``reports/`` beside MLflow."""
-        page = f"{self.report}/report.html"
-        return f"[{page}](/{page}{anchor and '#'}{anchor})"
+        """Return a link to the report, or to a place in it, in Markdown.
+
+        Our server has ``reports/`` beside MLflow and nothing else, so a report elsewhere is named alone.
+        """
+        page = os.path.normpath(f"{self.report}/report.html")
+        if not page.startswith("reports/"):
+            return f"`{page}`"
+        return f"[{page}](/{quote(page)}{anchor and '#'}{anchor})"
 
     def description(self, experiment_id: str) -> str:
         """Return what is above the runs, in Markdown."""
@@ -115,7 +122,7 @@ class Experiment:
         if self.commands:
             parts += ["How to make it again:", "\n".join(["```", *self.commands, "```"])]
         if self.report:
-            parts.append(f"Its report is {self.link_to_report()}.")
+            parts.append(f"Once it is made, its report is {self.link_to_report()}.")
         return "\n\n".join(filter(None, parts))
 
 

@@ -61,7 +61,7 @@ class Indexed:
     commands : list of str
         What trains the records again.
     row : str
-        A link to the cell's row in the experiment's report, in Markdown; empty where there is none.
+        Where the cell's row in the experiment's report is, in Markdown; empty where there is no report of it.
     now_ms : int
         The time of records that came without one.
     """
@@ -199,7 +199,7 @@ class Indexed:
         bad = f"{result.bad_runs} with a true error above {self.bad_run_error:g}"
         parts = [f"{finding}, from {numbered(self.trained.numbers)}: {bad}, {result.diverged} of them diverged."]
         if self.row:
-            parts.append(f"Its row in the report: {self.row}.")
+            parts.append(f"Its row in the report, once that is made: {self.row}.")
         if any(self.commands):
             parts += ["How to train it again:", "\n".join(["```", *map(_in_lines, self.commands), "```"])]
         return "\n\n".join(parts)
