@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
+from circlemlp.report.tables import Runs
 from circlemlp.report.write import write_report
 from circlemlp.run.compose import compose_one
 from circlemlp.run.door import guarded, prepare
@@ -19,7 +20,8 @@ def main() -> int:
     prepare(config)
     folder = config.paths.report_folder
     results, store = named(config.paths.results), Store(Path(config.paths.records))
-    confirmation = read(Path(config.paths.confirmation), CONFIRM) if config.paths.confirmation else None
+    judging = Path(config.paths.confirmation) if config.paths.confirmation else None
+    experiments = {stage: experiment for experiment, stage in (stage_of(one.name) for one in (results, judging) if one)}
     write_report(
         folder,
         config.title,
@@ -27,8 +29,8 @@ def main() -> int:
         config.data,
         store,
         config.report,
-        confirmation,
-        experiment=stage_of(results.name)[0],
+        Runs(config.tracking.port, experiments),
+        read(judging, CONFIRM) if judging else None,
     )
     print(f"{folder}/report.md, {folder}/report.html")
     return 0

@@ -11,6 +11,7 @@ from circlemlp.core.data import sample_dataset
 from circlemlp.core.initialisation import initialise
 from circlemlp.core.parameters import Layout
 from circlemlp.core.training import History
+from circlemlp.report.tables import Runs
 from circlemlp.store.records import Record, Volatile
 
 DATA = QuarterCircle(
@@ -25,6 +26,7 @@ DATA = QuarterCircle(
 )
 EPOCHS = 6
 SETTINGS = Report(bad_run_error=0.03, practically_equal=0.1)
+RUNS = Runs(5000, {"tuning": "mine", "confirmation": "mine"})
 
 
 @cache

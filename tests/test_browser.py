@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from circlemlp.report.write import write_report
 from circlemlp.store.records import Store
 from conftest import chromium
-from made_up import DATA, GRID, SETTINGS, made_up
+from made_up import DATA, GRID, RUNS, SETTINGS, made_up
 
 WIDTHS = (360, 820, 1600)
 RATES = {0.001: 5.0, 0.01: 2.0, 0.1: 1.0, 1.0: 7.0}
@@ -38,8 +38,8 @@ def address(tmp_path_factory):
     """Return where the page of a report is."""
     folder = tmp_path_factory.mktemp("reports")
     for name, (records, judges) in REPORTS.items():
-        write_report(folder / name, "A title", records, DATA, Store(folder / "runs"), SETTINGS, judges)
-    write_report(folder / "grid", "A title", GRID, DATA, Store(folder / "runs"), SETTINGS)
+        write_report(folder / name, "A title", records, DATA, Store(folder / "runs"), SETTINGS, RUNS, judges)
+    write_report(folder / "grid", "A title", GRID, DATA, Store(folder / "runs"), SETTINGS, RUNS)
     return lambda name: (folder / name / "report.html").as_uri()
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from circlemlp.config import CellConfig
 from circlemlp.report.commands import commands, making
+from circlemlp.report.tables import Runs
 from circlemlp.report.write import write_report
 from circlemlp.run.compose import compose_jobs
 from circlemlp.store.records import Store
@@ -18,7 +19,7 @@ from circlemlp.store.stages import run_id
 from circlemlp.store.trained import join
 from circlemlp.wording import anchor_of_cell, architecture
 from conftest import TINY
-from made_up import DATA, GRID, SETTINGS, made_up
+from made_up import DATA, GRID, RUNS, SETTINGS, made_up
 
 
 def from_command(command):
@@ -172,7 +173,7 @@ def test_the_commands_of_a_report_find_their_cells(tiny):
 
 def test_what_reproduces_a_cell_names_the_range_of_its_replicates(tmp_path):
     judges = [made_up((4,), 0.1, [0.1] * 5, first=3), made_up((6, 3), 0.03, [0.4] * 5, first=3)]
-    write_report(tmp_path, "A title", GRID, DATA, Store(tmp_path / "runs"), SETTINGS, judges)
+    write_report(tmp_path, "A title", GRID, DATA, Store(tmp_path / "runs"), SETTINGS, RUNS, judges)
     found = {
         record: (numbers, from_command(command))
         for record, numbers, command in told((tmp_path / "report.html").read_text())
@@ -190,18 +191,22 @@ def test_what_makes_an_experiment_is_what_its_file_says():
     assert making("mine") == []
 
 
+EXPERIMENTS = {"tuning": "mine", "confirmation": "judged"}
+
+
 def test_each_cell_leads_to_its_runs_in_mlflow(tmp_path):
     judges = [made_up((4,), 0.1, [0.1] * 5, first=3)]
-    write_report(tmp_path, "A title", GRID, DATA, Store(tmp_path / "runs"), SETTINGS, judges, "mine")
+    write_report(tmp_path, "A title", GRID, DATA, Store(tmp_path / "runs"), SETTINGS, Runs(5001, EXPERIMENTS), judges)
     page = (tmp_path / "report.html").read_text()
     rows = {
-        cell: re.findall('<a href="http://127.0.0.1:5000/#/runs/([0-9a-f]{32})">MLflow run of the (.*?)</a>', more)
+        cell: re.findall('<a href="http://127.0.0.1:5001/#/runs/([0-9a-f]{32})">MLflow run of the (.*?)</a>', more)
         for cell, more in re.findall('<tbody id="([^"]*)">(.*?)</tbody>', page, re.DOTALL)
     }
+    assert "the links expect it on port 5001." in page
     assert len(rows) == len(GRID)
     for record in GRID:
         stages = ["tuning", "confirmation"] if record is GRID[0] else ["tuning"]
         (cell,) = join([record])
-        expected = [(run_id("mine", stage, cell), stage) for stage in stages]
+        expected = [(run_id(EXPERIMENTS[stage], stage, cell), stage) for stage in stages]
         config = record.config
         assert rows[anchor_of_cell(architecture(config.model), config.optimizer.learning_rate)] == expected

@@ -19,11 +19,10 @@ import pytest
 from playwright.sync_api import expect
 
 from circlemlp.config import Indexing, Tracking
-from circlemlp.report.tables import RUNS
+from circlemlp.report.tables import Runs
 from circlemlp.store import disk
 from circlemlp.store.records import Store
 from circlemlp.store.results import export
-from circlemlp.store.stages import run_id
 from circlemlp.store.trained import join
 from conftest import TINY, Project
 from made_up import GRID, SETTINGS
@@ -481,7 +480,7 @@ def test_a_run_leads_to_its_row_in_the_report_and_its_address_needs_no_index(bro
     report.write_text('<p style="height: 3000px">A report</p><p id="cell-2-4-1-at-0.1">the row</p>')
     (cell,) = join(GRID[:1])
     with serving(project) as (_, port), browser.new_page() as page:
-        page.goto(RUNS.replace("5000", str(port)) + run_id("smoke", "tuning", cell))
+        page.goto(Runs(port, {"tuning": "smoke"}).address("tuning", cell))
         expect(page.get_by_role("heading", name="2-4-1 lr 0.1")).to_be_visible(timeout=60_000)
         link = page.get_by_role("link", name="reports/smoke/report.html")
         page.goto(f"http://127.0.0.1:{port}{link.get_attribute('href')}")

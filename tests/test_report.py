@@ -27,7 +27,7 @@ from circlemlp.report.tables import timing
 from circlemlp.report.write import write_report
 from circlemlp.store.records import Store
 from circlemlp.store.trained import join
-from made_up import DATA, GRID, SETTINGS, made_up
+from made_up import DATA, GRID, RUNS, SETTINGS, made_up
 
 AT = "2026-01-01T00:00:00+00:00"
 CONFIRMATION = [
@@ -39,7 +39,7 @@ CONFIRMATION = [
 
 def report(folder, records=GRID, title="A title", confirmation=None):
     """Return what a report's page says, a line for a row of its tables."""
-    write_report(folder, title, records, DATA, Store(folder / "runs"), SETTINGS, confirmation)
+    write_report(folder, title, records, DATA, Store(folder / "runs"), SETTINGS, RUNS, confirmation)
     text = (folder / "report.html").read_text().partition("<main")[2].partition("<script>")[0]
     for tag, mark in (
         ("<h2[^>]*>", "\n## "),
@@ -208,10 +208,13 @@ def test_whatever_confirms_there_is_a_report(tmp_path, confirmation, says):
 def test_the_page_loads_nothing(tmp_path):
     report(tmp_path)
     page = (tmp_path / "report.html").read_text()
+    page, links = re.subn(r'href="http://127\.0\.0\.1:5000/#/runs/[0-9a-f]{32}"', "", page)
+    assert links == len(GRID)
     assert page.count("<figure") == 7
     assert not re.findall(r'(?:src|href)="(?!#)', page)
     assert not re.findall(
-        r"<(link|iframe|img|image)|@import|url\((?!#)|fetch|XMLHttp|import\(|https?://(?!www.w3.org)", page
+        r"<(link|iframe|img|image)|@import|url\((?!#)|fetch|XMLHttp|import\(|https?://(?!www.w3.org)",
+        page,
     )
 
 

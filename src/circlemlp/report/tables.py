@@ -1,7 +1,8 @@
 """The report's tables, and the numbers that DVC shows. Those that judge are sorted by true error."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,27 @@ from circlemlp.store.records import DamagedRecord, Record, Store, Volatile
 from circlemlp.store.stages import Stage, run_id
 from circlemlp.store.trained import Trained
 
-RUNS = "http://127.0.0.1:5000/#/runs/"
-"""Where ``make ui`` shows an MLflow run."""
 MOST_PAIRS = 45
 """Pairs of architectures in a table; of more, those with the lowest error are shown."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Where ``make ui`` shows the MLflow runs of the cells in a report.
+
+    Attributes
+    ----------
+    port : int
+    experiments : mapping of str
+        By the stages that there are, of which experiment their replicates are.
+    """
+
+    port: int
+    experiments: Mapping[Stage, str]
+
+    def address(self, stage: Stage, cell: Trained) -> str:
+        """Return the address of a cell's run."""
+        return f"http://127.0.0.1:{self.port}/#/runs/{run_id(self.experiments[stage], stage, cell)}"
 
 
 def best_table(best: Sequence[BestRate]) -> Table:
@@ -102,13 +120,8 @@ def _rates(rates: Sequence[float]) -> str:
     return words.some(list(map(words.rate, rates)))
 
 
-def cells_table(
-    comparison: Comparison, records: Sequence[Record], commands: Sequence[str], experiment: str | None
-) -> Table:
-    """Return a line for each cell, the lowest true error first, and more about it: of records, with their commands.
-
-    An ``experiment`` is where MLflow has their runs.
-    """
+def cells_table(comparison: Comparison, records: Sequence[Record], commands: Sequence[str], runs: Runs) -> Table:
+    """Return a line for each cell, the lowest true error first, and more about it: of records, with their commands."""
     ranked = sorted(comparison.cells, key=_rank)
     rows = [
         [
@@ -126,12 +139,12 @@ def cells_table(
     for record, command in zip(records, commands, strict=True):
         key = wording.architecture(record.config.model), record.config.optimizer.learning_rate
         own.setdefault(key, []).append((record, command))
-    runs: dict[tuple[str, float], list[Link]] = {}
+    links: dict[tuple[str, float], list[Link]] = {}
     stages: dict[Stage, Sequence[CellResult]] = {"tuning": comparison.cells, "confirmation": comparison.confirmation}
-    for stage, judged in stages.items() if experiment else ():
+    for stage, judged in stages.items():
         for cell in judged:
-            address = f"{RUNS}{run_id(str(experiment), stage, cell.trained)}"
-            runs.setdefault(cell.key, []).append(Link(f"MLflow run of the {stage}", address))
+            link = Link(f"MLflow run of the {stage}", runs.address(stage, cell.trained))
+            links.setdefault(cell.key, []).append(link)
     low, high = sparks.limits(ranked)
     more = [
         [
@@ -140,7 +153,7 @@ def cells_table(
             "Median validation loss, from the first epoch to the last:",
             sparks.curve(cell) or "every replicate diverged",
             *(part for record, command in own[cell.key] for part in _reproduced(record, command)),
-            *runs.get(cell.key, ()),
+            *links[cell.key],
         ]
         for cell in ranked
     ]

@@ -27,6 +27,7 @@ from circlemlp.report.health import checks
 from circlemlp.report.pairs import matrix
 from circlemlp.report.subdivision import draw_regions
 from circlemlp.report.tables import (
+    Runs,
     best_table,
     cells_table,
     choice_table,
@@ -55,8 +56,8 @@ def write_report(
     data: Data,
     store: Store,
     settings: Report,
+    runs: Runs,
     confirmation: Sequence[Record] | None = None,
-    experiment: str | None = None,
 ) -> None:
     """Write report.md, report.html, true_error.json, timing.md and the figures into a folder.
 
@@ -73,10 +74,10 @@ def write_report(
     store : Store
         Where the training times are found, if they are known here.
     settings : Report
+    runs : Runs
+        Their experiment is also that whose commands in ``conf/`` make the results.
     confirmation : sequence of Record, optional
         As in ``compare``.
-    experiment : str, optional
-        The name of what the results are of, by which ``conf/`` knows how to make them and MLflow has their runs.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def write_report(
                 made.mkdir()
                 pictures = draw_all(made / "figures", comparison, curves)
                 pictures |= _draw_regions(made / "figures", comparison)
-                sections = report(comparison, pictures, used, how, experiment)
+                sections = report(comparison, pictures, used, how, runs)
                 _write(made / "report.md", as_markdown(title, list(_in_short(sections))))
                 _write(made / "report.html", as_page(title, list(_in_full(sections)), made / "figures"))
                 _write(made / "true_error.json", json.dumps(true_errors(comparison), indent=2) + "\n")
@@ -148,7 +149,7 @@ def report(
     pictures: Mapping[str, Picture],
     records: Sequence[Record],
     how: Sequence[str],
-    experiment: str | None,
+    runs: Runs,
 ) -> dict[str, list[Block]]:
     """Return the sections of the report by their titles; ``how`` are the commands that train its records."""
     sections: dict[str, Iterable[Block]] = {
@@ -158,9 +159,9 @@ def report(
         "What the networks learned": _shown(pictures, "boundaries", "replicates"),
         "Architectures in pairs": _architectures(comparison),
         "Health": _health(comparison, pictures),
-        "Every cell": _every_cell(comparison, records, how, experiment),
+        "Every cell": _every_cell(comparison, records, how, runs),
         "Cost": _costs(comparison, pictures),
-        "Method and provenance": _method(comparison, pictures, records, making(experiment) if experiment else []),
+        "Method and provenance": _method(comparison, pictures, records, making(runs.experiments["tuning"])),
     }
     return {title: list(blocks) for title, blocks in sections.items()}
 
@@ -242,15 +243,13 @@ def _health(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator
     yield pictures["loss_curves"]
 
 
-def _every_cell(
-    comparison: Comparison, records: Sequence[Record], how: Sequence[str], experiment: str | None
-) -> Iterator[Block]:
+def _every_cell(comparison: Comparison, records: Sequence[Record], how: Sequence[str], runs: Runs) -> Iterator[Block]:
     yield (
         f"All numbers here are of {numbered(comparison.cells[0].trained.numbers)}. Each row has more: every replicate, "
-        "the curve, and commands that train the cell, or find its record, and print its means"
-        + (", and its runs in MLflow, which make ui shows." if experiment else ".")
+        "the curve, and commands that train the cell, or find its record, and print its means, and its runs in MLflow, "
+        f"which make ui shows: the links expect it on port {runs.port}."
     )
-    yield cells_table(comparison, records, how, experiment)
+    yield cells_table(comparison, records, how, runs)
 
 
 def _costs(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[Block]:
