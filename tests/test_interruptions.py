@@ -141,6 +141,28 @@ def test_a_closed_terminal_is_a_request_to_end_unless_it_is_ignored(tiny, ignori
     assert "Traceback" not in out + err
 
 
+CLEANS_UP = """
+import sys
+from circlemlp.errors import ConfigError
+from circlemlp.run.door import guarded
+
+def door():
+    try:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            None.left_half_done()
+    except AttributeError:
+        raise ConfigError("conf/") from None
+
+sys.exit(guarded(door))
+"""
+
+
+def test_ctrl_c_stays_ctrl_c_when_cleaning_up_after_it_fails(tiny):
+    assert tiny.run("python", "-c", CLEANS_UP, code=130).stderr == "interrupted\n"
+
+
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_ctrl_c_in_the_first_seconds_prints_no_traceback(tiny, launcher):
     arguments = ("-m", f"hydra/launcher={launcher}", "training.seed=1,2,3", *TINY[:3], *SLOW)

@@ -320,7 +320,7 @@ def test_the_short_way_is_as_exact_as_the_terms_it_adds(offset):
     s, _, (scores,) = plain.forward(plain.unflatten(flat, layout.layer_sizes), x.astype(np.float64))
     d = 1 / (1 + np.exp((2.0 * y - 1) * s)) / len(y)
     theta, inputs = np.abs(layout.matrices(flat[np.newaxis])[0][0]), np.abs(np.c_[x, np.ones(len(x))])
-    size = ((scores > 0) * (inputs @ theta).T) @ d
+    size = d @ ((scores > 0) * (inputs @ theta))
     error = np.abs(layout.matrices(gradient)[-1][0, :-1, 0] - layout.matrices(exact[np.newaxis])[-1][0, :-1, 0])
     print(f"offset {offset}: {(error[size > 0] / size[size > 0]).max() / np.finfo(np.float32).eps:.2f} eps")
     assert (error <= 4 * np.finfo(np.float32).eps * size + 1e-30).all()

@@ -51,18 +51,28 @@ def guarded(door: Callable[[], int]) -> int:
         code = _answered(door)
         if sys.stdout:
             sys.stdout.flush()  # so that a full disk behind it is told here
-    except (UserError, OSError, MemoryError) as error:
-        if isinstance(error, OSError):
-            sys.stdout = None  # Python would try to flush it once more
-        what = f"not enough memory ({first_line(error)})" if isinstance(error, MemoryError) else error
-        print(f"error: {what}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = INTERRUPTED
+    except BaseException as error:
+        if _is_interrupt(error):
+            print("interrupted", file=sys.stderr)
+            code = INTERRUPTED
+        elif isinstance(error, UserError | OSError | MemoryError):
+            if isinstance(error, OSError):
+                sys.stdout = None  # Python would try to flush it once more
+            what = f"not enough memory ({first_line(error)})" if isinstance(error, MemoryError) else error
+            print(f"error: {what}", file=sys.stderr)
+            code = 2
+        else:
+            raise
     for one in ENDING:  # the libraries' own endings come next, which would print a traceback
         signal.signal(one, signal.SIG_IGN)
     return code
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Say whether an error is Ctrl-C, or one that a library's cleaning up after it raised, as OmegaConf's does."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _answered(door: Callable[[], int]) -> int:
