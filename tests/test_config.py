@@ -119,6 +119,13 @@ def test_what_is_not_allowed_ends_in_one_line(key, value, says):
     assert "\n" not in str(error.value)
 
 
+def test_a_confirmation_has_the_name_of_the_results_that_it_judges():
+    values = shipped()
+    values["paths"] |= {"results": "results/mine", "confirmation": "results/other_confirmation"}
+    with pytest.raises(ConfigError, match="other_confirmation: must be results/mine_confirmation, or null"):
+        parse(values)
+
+
 def test_a_missing_data_file_is_named():
     values = shipped()
     del values["data"]["file"]

@@ -15,7 +15,9 @@ import circlemlp.tracking  # noqa: F401, for its settings, which MLflow reads wh
 # isort: split
 from mlflow import MlflowClient
 
+from circlemlp.config import Disk
 from circlemlp.store.records import Volatile
+from circlemlp.tracking import experiments
 from circlemlp.tracking.experiments import BY_HAND, Experiment
 from circlemlp.tracking.index import Index
 from circlemlp.tracking.runs import STAGE
@@ -128,7 +130,9 @@ def test_saved_views_list_cells_by_true_error(place, tmp_path, monkeypatch):
         shown[key] = [run.info.run_name for run in runs]
         for column in view["selectedColumns"]:
             kind, name = column.replace("`", "").split(".", 1)
-            assert all(name in getattr(run.data, kind) for run in runs)
+            lack = [run for run in runs if name not in getattr(run.data, kind)]
+            # Where more than a quarter of the replicates diverged there is no loss to log.
+            assert all(name == "validation_loss" and run.data.metrics["diverged"] for run in lack)
     assert shown == {
         "confirmed": ["2-4-1  lr 0.1  confirmed"],
         "cells": [
@@ -163,3 +167,16 @@ def test_a_file_of_another_experiment_does_no_harm(place):
     shutil.rmtree(store.folder)
     store.save(replace(GRID[0], volatile=Volatile(experiment="../../conf/experiment/smoke")))
     assert up_to_date(tracking, store) == 1
+
+
+def test_points_are_in_the_file_of_their_own_data_set_or_of_another_of_their_shape(tmp_path, monkeypatch):
+    disk = yaml.safe_load((SOURCE / "conf/data/disk.yaml").read_text())
+    noisy = disk | {"label_noise": 0.1, "file": "data/noisy.npz"}
+    (tmp_path / "data").mkdir()
+    for name, data in {"disk": disk, "a_noisy_disk": noisy}.items():
+        (tmp_path / f"data/{name}.yaml").write_text(yaml.safe_dump(data))
+    monkeypatch.setattr(experiments, "CONF", tmp_path)
+    files = [
+        Experiment.of(BY_HAND).file_of(Disk.model_validate(data)) for data in (disk, noisy, noisy | {"n_train": 7})
+    ]
+    assert files == ["data/disk.npz", "data/noisy.npz", "data/disk.npz"]

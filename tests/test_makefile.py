@@ -163,6 +163,8 @@ ALLOWED = {
     "circlemlp.tracking.index": ["circlemlp.report.cell_results", "mlflow"],
     "circlemlp.tracking.artifacts": ["circlemlp.report.boundary"],
     "circlemlp.tracking.experiments": ["circlemlp.report.commands"],
+    "circlemlp.tracking.models": ["circlemlp.report.comparison"],
+    "circlemlp.tracking.recommended": ["circlemlp.report.regimes"],
 }
 
 

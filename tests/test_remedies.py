@@ -51,11 +51,12 @@ def test_remedies_of_results_selections_and_confirmations(project):
     assert selection.exists()
 
     such_as = door.remedy("paths.confirmation=null: name a folder for the results, such as ", "confirm")
-    missing = ("report", FOLDER, f"paths.confirmation={such_as}")
+    missing = ("report", FOLDER, JUDGES)
     script, folder = re.match(
         r"pipelines/(\w+)\.py with (\S+) makes them", door.remedy("no results here; ", *missing)
     ).groups()
     assert "trained" in door(script, folder, "paths.reports=reports").stdout
+    assert "found" in door("confirm", f"paths.confirmation={such_as}", "paths.reports=reports").stdout
 
     # A selection that was not made of this sweep is made again, and nothing is trained for it.
     selection.write_text(json.dumps(json.loads(selection.read_text()) | {"settings": "0" * 64}))

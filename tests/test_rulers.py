@@ -87,3 +87,12 @@ def test_the_rulers_between_the_errors_are_in_every_picture_of_them(picture):
         found, note = drawn(picture, [0.0001, 0.00011, 0.00012, 0.00013, 0.00014])
         assert ("best 4 segments" in found) == (picture is rates)
         assert ("best 4 segments 0.00515" in note) == (picture is rates)
+
+
+@pytest.mark.parametrize(("n", "rows"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+def test_the_rulers_have_their_names_once_in_each_row_of_panels(n, rows):
+    errors = [0.03, 0.04, 0.05, 0.06, 0.07]
+    cells = [made_up((width,), rate, errors) for width in range(4, 4 + n) for rate in (0.1, 0.2)]
+    with style.context():
+        figure = rates.draw(compare(cells, SETTINGS)).figure
+    assert [text.get_text() for text in figure.findobj(Annotation)].count("constant\nanswer") == rows

@@ -375,6 +375,11 @@ def test_the_loss_has_no_upper_bound_where_that_rests_on_replicates_that_diverge
     assert re.fullmatch(r"0\.03 \(0\.03 to 0\.\d+\)", words.score(cell, "error"))
 
 
+def test_a_loss_that_is_finite_is_not_taken_for_one_that_is_not():
+    (cell,) = compare([made_up((4,), 0.1, [1e13] * 10)], SETTINGS).cells
+    assert "∞" not in words.score(cell, "loss")
+
+
 def test_the_picture_of_the_answer_says_what_one_replicate_that_diverged_counts_as():
     one, none = (compare([made_up((4,), 0.1, [*first, *([0.3] * 9)])], SETTINGS) for first in ([None], [0.3]))
     assert "A cross is a replicate that diverged, whose error counts as 1, the worst possible." in answer.draw(one).note

@@ -241,6 +241,12 @@ class Paths(Section):
     confirmation: ConfirmationFolder | None
     reports: PathText | None
 
+    @model_validator(mode="after")
+    def _confirmation_is_of_the_results(self) -> Self:
+        if self.results and self.confirmation and self.confirmation != self.results + CONFIRMED:
+            raise ValueError(f"paths.confirmation={self.confirmation}: must be {self.results}{CONFIRMED}, or null")
+        return self
+
     @property
     def report_folder(self) -> Path:
         """Where the report of the results goes: not where another's is, unless a configuration says so."""

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 LEAST, MOST = 1e-12, 1e12
 """Where losses and errors end, so that each has a logarithm. An area is no more certain than the first; the second
-stands for an infinite loss where losses are ranked, and no number that is shown rests on it."""
+stands for an infinite loss where losses are ranked."""
 MOST_RANGES = 6
 """Ranges of replicates whose numbers are written out."""
 
@@ -151,7 +151,7 @@ def _result(cell: Trained, settings: Report) -> CellResult:
         log_typical_losses=_logarithms(regimes.tenth(cell), diverged),
         error=statistics.location(errors).to_powers_of_ten(),
         accuracy=statistics.location(np.where(diverged, 0.0, history.validation_accuracy[:, -1])),
-        loss=statistics.location(np.where(losses < math.log10(MOST), losses, math.inf)).to_powers_of_ten(),
+        loss=statistics.location(np.where(diverged, math.inf, losses)).to_powers_of_ten(),
         unknown=int(np.isnan(true_errors).sum()),
         bad_runs=int((diverged | (true_errors > settings.bad_run_error)).sum()),
         diverged=int(diverged.sum()),

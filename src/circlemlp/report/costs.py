@@ -47,7 +47,7 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     ends = [end for one in known for end in _ends(one.judged.error)]
     low, high = min(ends) / 1.25, max(ends) * 1.25
     panels[0].set(ylabel="true error", ylim=(low, high))
-    rulers = style.rulers(panels, true_boundary(known[0].judged.trained.config), low, high)
+    rulers = style.rulers(list(panels), true_boundary(known[0].judged.trained.config), low, high)
     style.plain_logarithms(panels[0].yaxis)
     panels[1].tick_params(axis="y", labelleft=False)
     note = "Each architecture at its best learning rate" + (

@@ -49,7 +49,7 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     boundary = true_boundary(comparison.cells[0].trained.config)
     low, high = min(errors.min(), best_line_error(boundary)), max(errors.max(), constant_error(boundary))
     low, high = low / 1.3, high * (high / low) ** 0.08
-    rulers = style.rulers(panels[:n], boundary, low, high)
+    rulers = style.rulers(list(panels[:n]), boundary, low, high)
     panels[0].set(
         xscale="log",
         yscale="log",

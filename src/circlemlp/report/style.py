@@ -1,7 +1,7 @@
 """What all pictures share: how they look, and what comes with one."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,27 +102,27 @@ def dots(axes: Axes, x: ArrayLike, y: ArrayLike, color: str, size: float) -> Non
         axes.add_patch(patch)
 
 
-def rulers(panels: Iterable[Axes], boundary: Boundary, low: float, high: float, *, vertical: bool = False) -> str:
+def rulers(panels: Sequence[Axes], boundary: Boundary, low: float, high: float, *, vertical: bool = False) -> str:
     """Draw the rulers between two true errors, and return a sentence about them; nothing if there are none."""
     between = {name: error for name, error in rulers_by_name(boundary).items() if low < error < high}
     for axes in panels:
+        place = axes.get_subplotspec()
+        last = axes is panels[-1] or (place is not None and place.is_last_col())
         for name, error in between.items():
-            _ruler(axes, error, name, vertical=vertical)
+            _ruler(axes, error, name if last else "", vertical=vertical)
     shown = ", ".join(f"{name} {error:.3g}" for name, error in between.items())
     return f" Dashed are the lowest true errors of simpler answers: {shown}." if between else ""
 
 
 def _ruler(axes: Axes, error: float, name: str, *, vertical: bool) -> None:
-    """Draw a ruler, with its name where it leaves the panel, so that it hides nothing."""
+    """Draw a ruler, with its name outside the panel, where it hides nothing."""
     line: Any = {"color": light("soft"), "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
     label: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": light("soft")}
-    place = axes.get_subplotspec()
     if vertical:
         axes.axvline(error, **line)
         axes.annotate(name, (error, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center", **label)
-        return
-    axes.axhline(error, **line)
-    if place is not None and place.is_last_col():
+    else:
+        axes.axhline(error, **line)
         text = "\n".join(name.rsplit(" ", 1))
         axes.annotate(text, (1, error), xycoords=("axes fraction", "data"), xytext=(3, 0), va="center", **label)
 

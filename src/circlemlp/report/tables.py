@@ -208,10 +208,11 @@ def differences(comparison: Comparison) -> list[Block]:
     shown = pairs if len(pairs) <= MOST_PAIRS else [one for one in pairs if ranked[0] in (one.first, one.second)]
     equal = comparison.settings.practically_equal
     compared = sum(one.verdict != "none" for one in pairs)
+    flips = comparison.last.flips
+    how = f" (the largest |t| of {words.count(compared, 'pair')}, by {flips} flips of signs)" if compared else ""
     text = (
         "Ratios of true errors, each architecture at its best learning rate, compared replicate by replicate, with "
-        "intervals that hold together at 95% (the largest |t| of "
-        f"{words.count(compared, 'pair')}, by {comparison.last.flips} flips of signs). An interval without 1 names "
+        f"intervals that hold together at 95%{how}. An interval without 1 names "
         f"the lower error; one between {1 / (1 + equal):.3g} and {1 + equal:.3g} is practically equal; else nothing is "
         "decided, and the number of replicates is that which would decide with a power of 80%."
     )

@@ -88,7 +88,9 @@ class Experiment:
 
     def file_of(self, data: Data) -> str:
         """Return where points are: in the experiment's file, or in the one that the data set has in ``conf/``."""
-        return self.data_file or _own_file(data.shape)
+        sets = _data_sets(CONF)
+        exact = (one["file"] for one in sets.values() if one == {**data.model_dump(), "file": one.get("file")})
+        return self.data_file or next(exact, str(sets.get(data.shape, {}).get("file", "")))
 
     def commands_of(self, cell: Trained) -> list[str]:
         """Return what trains the records of a cell again; nothing where ``conf/`` has become another."""
@@ -136,8 +138,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 @cache
-def _own_file(shape: str) -> str:
-    return str(_read(CONF / "data" / f"{shape}.yaml").get("file", ""))
+def _data_sets(conf: Path) -> dict[str, dict[str, Any]]:
+    """Return the data sets of a folder of configurations by the names of their files."""
+    return {path.stem: _read(path) for path in sorted((conf / "data").glob("*.yaml"))}
 
 
 VIEWS: Mapping[str, tuple[str, str]] = {
