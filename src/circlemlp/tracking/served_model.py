@@ -55,9 +55,12 @@ class Probabilities(PythonModel):  # type: ignore[misc] # MLflow's types are not
                 f"x1 and x2 have to be finite numbers; in row {wrong[0]} they are {x[wrong[0]].tolist()}", BAD_REQUEST
             )
         with self._asking:
-            if self._process.poll() is not None:  # somebody has ended it
+            try:
+                return self._answer(x)
+            except (EOFError, BrokenPipeError):  # somebody has ended the process
+                self._process.communicate()
                 self._start()
-            return self._answer(x)
+                return self._answer(x)
 
     def _start(self) -> None:
         pipe = subprocess.PIPE
@@ -75,6 +78,8 @@ class Probabilities(PythonModel):  # type: ignore[misc] # MLflow's types are not
         self._questions.write(len(x).to_bytes(8) + x.tobytes())
         self._questions.flush()
         answer = self._answers.read(len(x) * self._dtype.itemsize)
+        if len(answer) < len(x) * self._dtype.itemsize:
+            raise EOFError
         return np.frombuffer(answer, self._dtype, len(x))
 
 
