@@ -235,10 +235,11 @@ def test_every_shipped_experiment_runs_is_confirmed_and_reports(project, experim
     tuned = read(project.folder / f"results/{experiment}")
     assert {one.identity for one in tuned} == project.records()
     assert project.states(done) == ["trained"] * len(tuned)
-    judged = (*small, "paths.confirmation=results/judged_confirmation", "paths.reports=reports/here")
+    folder = f"results/{experiment}_confirmation"
+    judged = (*small, f"paths.confirmation={folder}", "paths.reports=reports/here")
     project.run("python", "pipelines/select_rates.py", *judged)
     project.run("python", "pipelines/confirm.py", *judged, "hydra/launcher=basic")
-    new = read(project.folder / "results/judged_confirmation")
+    new = read(project.folder / folder)
     assert {str(one.config.model) for one in new} == {str(one.config.model) for one in tuned}
     assert {number for one in new for number in one.config.training.numbers} == set(range(2, 12))
     project.run("python", "pipelines/report.py", *judged)
@@ -369,7 +370,8 @@ def test_other_optimizers_schedules_and_stopping_go_through_sweep_report_and_ind
             assert word in text
         with contextlib.closing(sqlite3.connect(tiny.folder / "mlflow.db")) as database:
             found = database.execute("SELECT count(*) FROM params WHERE key = ?", (parameter,)).fetchone()
-        assert found == (2,)  # of the cells; the runs of replicates say what tells them apart
+        # Of the cells, with the results and among the sweeps by hand; the runs of replicates say what tells them apart.
+        assert found == (4,)
 
 
 def test_other_shapes_of_data_train_too(project):
