@@ -28,7 +28,12 @@ class Probabilities(PythonModel):  # type: ignore[misc] # MLflow's types are not
         self._asking = threading.Lock()
         self._start()
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> np.ndarray:  # noqa: ARG002
+    def predict(
+        self,
+        context: Any,  # noqa: ARG002, as MLflow hands it over
+        model_input: pd.DataFrame,
+        params: Any = None,  # noqa: ARG002, as MLflow hands it over
+    ) -> np.ndarray:
         """Return the probabilities of points.
 
         Parameters

@@ -120,7 +120,7 @@ class Server:
             if folder.is_dir():
                 self._client.log_artifacts(made.info.run_id, str(folder))
             self._fill(made, cell, here)
-        except Exception:
+        except Exception:  # of any kind, since what is half there is in the way of the next push
             # Another machine may have taken the cell out, without the replicates that came since.
             with contextlib.suppress(MlflowException, OSError):
                 self._take_out(made)
