@@ -88,12 +88,12 @@ def test_tiles_of_a_batch_are_about_equal_and_fit_the_cache(hidden, replicates):
 
 
 def test_tiles_are_as_wide_as_was_measured_to_be_fast():
-    assert [Cut.of(Layout.of(hidden), "float32", 1, 5000).tile for hidden in SHIPPED] == [2500, 1250, 1000, 500]
-    assert [Cut.of(Layout.of(hidden), "float64", 1, 5000).tile for hidden in SHIPPED] == [1250, 750, 500, 200]
+    assert [Cut.of(Layout.of(hidden), "float32", 1, 5000).tile for hidden in SHIPPED] == [5000, 2500, 2500, 1300]
+    assert [Cut.of(Layout.of(hidden), "float64", 1, 5000).tile for hidden in SHIPPED] == [2500, 1750, 1250, 600]
     assert Cut.of(Layout.of([64, 32]), "float32", 10, 32).tile == 32
-    # Of 1-node layers, 2 numbers a sample and layer: 851,968 bytes are 832 blocks of 128 samples of 8 bytes.
-    assert Cut.of(Layout.of([1]), "float32", 1, 10**8).tile == 832 * 128
-    assert Cut.of(Layout.of([1, 1]), "float32", 1, 10**8).tile == 208 * 128
+    # Of 1-node layers, 2 numbers a sample and layer: 2 MiB are 2048 blocks of 128 samples of 8 bytes.
+    assert Cut.of(Layout.of([1]), "float32", 1, 3 * 2048 * 128).tile == 2048 * 128
+    assert Cut.of(Layout.of([1, 1]), "float32", 1, 3 * 2048 * 128).tile == 512 * 128
 
 
 @pytest.mark.parametrize("hidden", [[128, 64], [128, 128, 128], [64]])

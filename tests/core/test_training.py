@@ -435,9 +435,9 @@ def test_small_batches_are_trained_together_and_full_ones_alone():
     layout = Layout.of((64, 32))
     assert replicates_together(layout, None, "float32") == 1
     assert replicates_together(layout, 10**6, "float32") == 1
-    # As many as fill four tiles of 1024 samples, or of 512 where numbers take twice the bytes; 32 at the most.
-    assert [replicates_together(layout, size, "float32") for size in (1, 32, 512, 4096, 4097)] == [32, 32, 8, 1, 1]
-    assert replicates_together(layout, 512, "float64") == 4
+    # As many as fill two tiles of 2560 samples, or of 1280 where numbers take twice the bytes; 32 at the most.
+    assert [replicates_together(layout, size, "float32") for size in (1, 32, 512, 2560, 2561)] == [32, 32, 10, 2, 1]
+    assert replicates_together(layout, 512, "float64") == 5
 
 
 @pytest.mark.parametrize(

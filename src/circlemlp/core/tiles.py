@@ -28,9 +28,10 @@ LARGE_BLOCK = 512
 INPUT_ROWS = 4
 """The number of rows of a tile's inputs is a multiple of this, since matrix products process four rows at a time."""
 
-TILE_BYTES = 13 * 2**16
-"""The most memory for a tile's activations and errors, so that they stay in the second-level cache. The inputs are not
-counted, and neither is what activations other than ReLU keep."""
+TILE_BYTES = 2**21
+"""The most memory for a tile's activations and errors, so that they stay in a core's caches: about its second level and
+its share of the third. Smaller tiles take more calls of NumPy. The inputs are not counted, and neither is what
+activations other than ReLU keep."""
 
 
 def input_rows(features: int) -> int:

@@ -228,14 +228,14 @@ MOST_TOGETHER = 32
 
 
 def replicates_together(layout: Layout, batch_size: int | None, dtype: DTypeLike) -> int:
-    """Return how many replicates to train side by side: as many as fill a few tiles with their batches.
+    """Return how many replicates to train side by side: as many as fill two tiles with their batches.
 
     Small batches are faster side by side, but a single full batch fills the cache. The numbers of a replicate do not
     depend on the others.
     """
     if batch_size is None:
         return 1
-    return min(max(1, 4 * Cut.of(layout, dtype, 1, 10**9).tile // batch_size), MOST_TOGETHER)
+    return min(max(1, 2 * Cut.of(layout, dtype, 1, 10**9).tile // batch_size), MOST_TOGETHER)
 
 
 def train(dataset: Dataset, recipe: Recipe, on_epoch: Callable[[int], None] = lambda _: None) -> tuple[Floats, History]:
