@@ -344,13 +344,27 @@ def test_where_there_is_no_terminal_a_line_now_and_then_says_how_far_it_is(tmp_p
     assert re.match(r"0 of 1 cells, 0 running after \d+ s\n", said)
 
 
-def test_the_homework_prints_a_line_every_250_epochs(project):
-    small = ("experiment=homework", *TINY[:3], "tracking=none")
+def test_the_homework_prints_a_line_every_250_epochs_and_the_table_with_training_times(project):
+    small = ("experiment=homework", *TINY[:3], "tracking=none", "paths.results=results/homework")
     project.run("python", "pipelines/generate.py", *small)
     done = project.train("-m", *small)
     for epoch in (250, 500, 750, 1000):
         assert len(re.findall(rf"^  epoch +{epoch}  training loss 0\.\d+  validation loss", done.stdout, re.M)) == 4
-    assert "2-128-64-1" in done.stdout
+    assert re.search(
+        r"^ +learning +para- +time *\narchitecture +rate +meters +\(s\) accuracy +loss ", done.stdout, re.M
+    )
+    numbers = r"0\.001 +(\d+) +(\d+\.\d) +([01]\.\d{4}) +(0\.\d{4}) +0 of 1 \w+ trained"
+    table = re.findall(rf"^(2-\S+) +{numbers}$", done.stdout, re.M)
+    assert [name for name, *_ in table] == ["2-64-1", "2-128-1", "2-64-32-1", "2-128-64-1"]
+
+    # The report's own file of times, which is not committed, has the same rows.
+    project.run("python", "pipelines/report.py", *small[:1], *small[3:], *TINY[:3])
+    rows = (project.folder / "reports/homework/timing.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if row.startswith("|")]
+    places = [cells[0].index(name) for name in ("architecture", "parameters", "wall s")]
+    accuracy_and_loss = [cells[0].index(f"validation {name}") for name in ("accuracy", "loss")]
+    assert [tuple(row[place] for place in places + accuracy_and_loss) for row in cells[2:]] == table
+    assert project.git("status", "--porcelain") == ""
 
 
 def test_other_optimizers_schedules_and_stopping_go_through_sweep_report_and_index(tiny):
