@@ -9,9 +9,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import yaml
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.transforms import Bbox
 
 from circlemlp.config import Paths
-from circlemlp.report import health, svg
+from circlemlp.report import answer, costs, health, style, svg
+from circlemlp.report import rates as learning_rates
 from circlemlp.report.colors import COLORS, KNOWN, of_architecture
 from circlemlp.report.comparison import compare
 from circlemlp.report.pairs import matrix
@@ -74,6 +77,51 @@ def test_an_architecture_has_its_colour_whatever_else_is_there():
     assert not others & set(known)
 
 
+def grid(architectures, rates, shape):
+    """Return a comparison of many cells, in which errors are lowest at rates in the middle."""
+    random, tuning, judges = np.random.default_rng(0), [], []
+    for place in range(architectures):
+        hidden = (4 + 2 * place,) if place % 2 else (8 + place, 4 + place)
+        for rate in np.geomspace(1e-4, 1, rates).round(6):
+            loss = 0.04 + 0.01 * place + 0.2 * (np.log10(rate) + 1.5) ** 2
+            tuning.append(made_up(hidden, float(rate), list(loss * np.exp(0.3 * random.normal(size=10)))))
+            judges.append(made_up(hidden, float(rate), list(loss * SPREAD), first=10))
+    for record in (*tuning, *judges):
+        record.ingredients["config"]["data"] |= {"shape": shape, "radius": 0.8 if shape == "disk" else 1.0}
+    return compare(tuning, SETTINGS, judges)
+
+
+class Texts(RendererAgg):
+    """Draws, and notes where level lines of text are."""
+
+    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
+        width, height, descent = self.get_text_width_height_descent(s, prop, ismath)
+        if angle == 0:
+            self.__dict__.setdefault("found", []).append((s, Bbox.from_bounds(x, y + descent - height, width, height)))
+        super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "rates", "shape"),
+    [
+        (1, 26, "quarter_circle"),
+        (4, 100, "quarter_circle"),
+        (13, 12, "quarter_circle"),
+        (30, 2, "quarter_circle"),
+        (2, 3, "disk"),
+    ],
+)
+def test_however_large_a_grid_is_no_text_in_a_picture_hides_another(architectures, rates, shape):
+    comparison = grid(architectures, rates, shape)
+    for picture in (answer, learning_rates, costs):
+        with style.context():
+            figure = picture.draw(comparison).figure
+            renderer = Texts(*figure.bbox.size, figure.dpi)
+            figure.draw(renderer)
+        assert renderer.found
+        assert [(a, b) for (a, one), (b, other) in combinations(renderer.found, 2) if one.overlaps(other)] == []
+
+
 def test_a_simplified_picture_has_no_more_than_shows():
     drawn, style = (
         "M 1.04 2.06 \nL -0.04 7 \nL -0.01 7.04 \nL 8.949 9.96 \nz\nM 1.04 2 \nL 1.04 2 \n",
@@ -130,6 +178,13 @@ def test_every_cell_of_the_grid_leads_to_its_row_and_says_its_regime(tmp_path):
         assert f'<tbody id="{anchor}">' in page
         assert shade.replace("-", " ") in text
     assert sum(text.endswith(", chosen") for *_, text in cells) == 2
+
+
+def test_of_one_learning_rate_none_is_marked_as_chosen(tmp_path):
+    several, one = page_of(tmp_path / "several"), page_of(tmp_path / "one", [GRID[0], GRID[2]])
+    for mark in (", chosen</a>", "Framed: the chosen learning rate."):
+        assert mark in several
+        assert mark not in one
 
 
 def test_a_matrix_says_of_both_what_the_difference_says():

@@ -11,18 +11,22 @@ from circlemlp.report.colors import light, of_architecture
 from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
 
+MOST_HIGH = 12
+"""Architectures whose labels have two lines."""
+
 
 def draw(comparison: Comparison) -> style.Drawing:
     """Draw the replicates that judge, the lowest error on top."""
     ranked = sorted(comparison.best, key=lambda one: one.rank)
-    figure = Figure(figsize=(style.WIDTH, 0.9 + 0.48 * len(ranked)), layout="constrained")
+    low_rows = len(ranked) > MOST_HIGH
+    figure = Figure(figsize=(style.WIDTH, 0.9 + (0.28 if low_rows else 0.48) * len(ranked)), layout="constrained")
     axes = figure.subplots()
     shown = [one for one in ranked if one.exists]
     values = style.finite([error for one in shown for error in 10**one.judged.log_errors])
     for place, one in enumerate(ranked):
         if one.exists:
             _draw_replicates(axes, place, one)
-    axes.set_yticks(range(len(ranked)), [_label(one) for one in ranked])
+    axes.set_yticks(range(len(ranked)), [_label(one, " " if low_rows else "\n") for one in ranked])
     for label, one in zip(axes.get_yticklabels(), ranked, strict=True):
         label.set_color(of_architecture(one.cell.architecture))
     axes.tick_params(axis="y", length=0)
@@ -58,8 +62,10 @@ def _draw_replicates(axes: Axes, place: int, one: BestRate) -> None:
         axes.plot([judged.error.estimate] * 2, [place - 0.26, place + 0.26], color=light("ink"), linewidth=1.6)
 
 
-def _label(one: BestRate) -> str:
-    return one.cell.architecture + (f"\nat {words.rate(one.cell.learning_rate)}" if one.exists else "\nnot judged")
+def _label(one: BestRate, between: str) -> str:
+    return (
+        one.cell.architecture + between + (f"at {words.rate(one.cell.learning_rate)}" if one.exists else "not judged")
+    )
 
 
 def finding(comparison: Comparison) -> str:

@@ -50,12 +50,12 @@ def decision(cell: Trained, row: int) -> Decision | None:
 def draw_grid(comparison: Comparison) -> style.Drawing:
     """Draw the boundary of each cell's median replicate, architecture by learning rate."""
     names = [best.cell.architecture for best in comparison.best][:MOST_ARCHITECTURES]
-    chosen = {best.cell.key for best in comparison.best if best.lacks != "rate"}
     every = sorted({cell.learning_rate for cell in comparison.cells})
+    chosen = {best.cell.key for best in comparison.best if best.lacks != "rate" and len(every) > 1}
     rates = some_rates(every, {rate for name, rate in chosen if name in names})
     cells = {cell.key: cell for cell in comparison.cells}
     boundary = true_boundary(comparison.cells[0].trained.config)
-    size = min(1.0, 8.4 / len(rates)) if len(rates) > 2 else 1.6
+    size = min(1.6, 8.4 / len(rates), max(6.4 / len(names), 1.0))
     figure = Figure(figsize=(size * len(rates) + 1.1, size * len(names) + 0.5))
     left, bottom = 1.0 / figure.get_figwidth(), 0.05 / figure.get_figheight()
     panels = figure.subplots(
@@ -99,14 +99,14 @@ def draw_grid(comparison: Comparison) -> style.Drawing:
     data = Table([*head, Numeric("segments of the boundary")], rows)
     note = (
         "Each panel is the network with the median true error of its cell. Line: its decision boundary, exactly; "
-        "dashed: the true one; filled: where its answer is wrong. Framed: the chosen learning rate."
+        "dashed: the true one; filled: where its answer is wrong." + " Framed: the chosen learning rate." * bool(chosen)
     )
     if len(names) < len(comparison.best) or len(rates) < len(every):
         note += (
             f" Shown are {len(names)} of {words.count(len(comparison.best), 'architecture')} and {len(rates)} of "
             f"{words.count(len(every), 'learning rate')}."
         )
-    return style.Drawing(figure, _finding(shown), note, data, wide=len(rates) > 5)
+    return style.Drawing(figure, _finding(shown), note, data, wide=figure.get_figwidth() > style.WIDTH)
 
 
 def some_rates(rates: Sequence[float], chosen: set[float]) -> list[float]:

@@ -16,10 +16,10 @@ from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
 from circlemlp.report.rulers import best_line_error, constant_error
 
-MOST_ABREAST, MOST_REPLICATES, MOST_BEHIND = 2, 100, 8
+MOST_ABREAST, MOST_REPLICATES, MOST_BEHIND = 4, 100, 8
 """Panels in a row; replicates of a cell that are drawn; architectures whose medians are behind those of each other."""
-READABLE = 0.13
-"""The share of a panel's width from which a regime's name is written into it."""
+LETTER = 3.7
+"""Points of width that a letter of a regime's name takes."""
 
 
 def draw(comparison: Comparison) -> style.Drawing | None:
@@ -29,16 +29,18 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     if len(rates) < 2 or not len(errors):
         return None
     n = len(comparison.best)
-    columns = min(n, MOST_ABREAST)
+    columns = min(n, 2) if n <= MOST_BEHIND else MOST_ABREAST
     rows = -(-n // columns)
+    width = style.WIDTH if columns <= 2 else style.WIDE
     height = 2.15 * rows if n > 1 else 3.2
-    figure = Figure(figsize=(style.WIDTH, height + 0.4), layout="constrained")
+    figure = Figure(figsize=(width, height + 0.4), layout="constrained")
+    room = (72 * width - 90) / columns - 15  # points, of a panel without the names around it
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     groups = {name: list(cells) for name, cells in groupby(comparison.cells, key=lambda cell: cell.architecture)}
     medians = {name: _medians(cells) for name, cells in groups.items()}
     for axes, best in zip(panels, comparison.best, strict=False):
         name = best.cell.architecture
-        _shade(axes, groups[name], rates)
+        _shade(axes, groups[name], rates, room)
         for x, y in medians.values() if n <= MOST_BEHIND else ():
             axes.plot(x, y, color=light("soft"), alpha=0.3, linewidth=0.9, zorder=1.5)
         _draw_own(axes, groups[name], *medians[name])
@@ -56,7 +58,7 @@ def draw(comparison: Comparison) -> style.Drawing | None:
         xlim=(edges[0] / 1.4, edges[-1] * 1.4),
         ylim=(low, high),
     )
-    style.plain_logarithms(panels[0].xaxis)
+    style.plain_logarithms(panels[0].xaxis, {1: 8, 2: 6}.get(columns, 4))
     style.plain_logarithms(panels[0].yaxis)
     for axes in panels[n:]:
         axes.set_axis_off()
@@ -69,7 +71,7 @@ def draw(comparison: Comparison) -> style.Drawing | None:
     )
     if comparison.confirmation:
         note += " The diamond is the confirmed estimate, with its interval."
-    return style.Drawing(figure, finding(comparison, medians), note, _data(comparison.cells))
+    return style.Drawing(figure, finding(comparison, medians), note, _data(comparison.cells), wide=columns > 2)
 
 
 def _medians(cells: list[CellResult]) -> tuple[list[float], list[float]]:
@@ -88,8 +90,8 @@ def _edges(rates: list[float]) -> list[float]:
     return [rates[0] ** 2 / middles[0], *middles, rates[-1] ** 2 / middles[-1]]
 
 
-def _shade(axes: Axes, cells: list[CellResult], rates: list[float]) -> None:
-    """Draw the regimes as areas, and write their names above those that are wide enough."""
+def _shade(axes: Axes, cells: list[CellResult], rates: list[float], room: float) -> None:
+    """Draw the regimes as areas, and write their names above those that are wide enough, in ``room`` points."""
     edges = _edges(rates)
     own = {cell.learning_rate: cell.regime for cell in cells}
     whole = math.log(edges[-1] / edges[0])
@@ -99,7 +101,7 @@ def _shade(axes: Axes, cells: list[CellResult], rates: list[float]) -> None:
         place = list(places)
         start, end = edges[place[0]], edges[place[-1] + 1]
         axes.axvspan(start, end, color=light(regime.replace(" ", "-")), linewidth=0, zorder=0)
-        if math.log(end / start) > READABLE * whole * (len(regime) / 8):
+        if math.log(end / start) / whole * room > LETTER * len(regime):
             axes.annotate(
                 regime,
                 (math.sqrt(start * end), 1),

@@ -1,8 +1,10 @@
 """What all pictures share: how they look, and what comes with one."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
@@ -52,10 +55,12 @@ STYLE: Any = {
     "xtick.labelcolor": light("ink"),
     "ytick.labelcolor": light("ink"),
 }
-WIDTH = 6.0
-"""Inches of a picture whose text can be read on a phone."""
-MOST_TICKS, MOST_LABELS = 8, 12
-"""Ticks of an axis; points with their names beside them."""
+WIDTH, WIDE = 6.0, 9.0
+"""Inches of a picture whose text can be read on a phone, and of one with many panels."""
+MOST_TICKS = 8
+"""Ticks of an axis."""
+NEAR = 0.2
+"""The share of an axis below which the names of two rulers would hide each other."""
 SHORT = 60
 """The range of a logarithmic axis on which powers of ten are too few."""
 
@@ -78,10 +83,10 @@ def save(figure: Figure, path: Path) -> None:
     disk.write(path, svg.simplified(text.getvalue()).encode())
 
 
-def plain_logarithms(axis: Axis) -> None:
+def plain_logarithms(axis: Axis, most: int = MOST_TICKS) -> None:
     """Label a logarithmic axis with plain numbers: powers of ten, and 2 and 5 times these where it is short."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < SHORT * low else (1,), numticks=MOST_TICKS))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < SHORT * low else (1,), numticks=most))
     axis.set_major_formatter(FuncFormatter(lambda value, _: words.rate(value)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -105,26 +110,30 @@ def dots(axes: Axes, x: ArrayLike, y: ArrayLike, color: str, size: float) -> Non
 def rulers(panels: Sequence[Axes], boundary: Boundary, low: float, high: float, *, vertical: bool = False) -> str:
     """Draw the rulers between two true errors, and return a sentence about them; nothing if there are none."""
     between = {name: error for name, error in rulers_by_name(boundary).items() if low < error < high}
+    near = [math.log(above / below) < NEAR * math.log(high / low) for above, below in pairwise(between.values())]
+    sides = [below - above for above, below in zip([False, *near], [*near, False], strict=True)]
     for axes in panels:
         place = axes.get_subplotspec()
-        last = axes is panels[-1] or (place is not None and place.is_last_col())
-        for name, error in between.items():
-            _ruler(axes, error, name if last else "", vertical=vertical)
+        outside = place is not None and place.is_last_col()
+        named = outside or axes is panels[-1]
+        for (name, error), side in zip(between.items(), sides, strict=False):
+            label = _ruler(axes, error, name if named else "", side, vertical=vertical)
+            label.set_in_layout(outside)  # within the picture there is room for a name, since a panel is missing
     shown = ", ".join(f"{name} {error:.3g}" for name, error in between.items())
     return f" Dashed are the lowest true errors of simpler answers: {shown}." if between else ""
 
 
-def _ruler(axes: Axes, error: float, name: str, *, vertical: bool) -> None:
-    """Draw a ruler, with its name outside the panel, where it hides nothing."""
+def _ruler(axes: Axes, error: float, name: str, side: int, *, vertical: bool) -> Annotation:
+    """Draw a ruler, with its name outside the panel, where it hides nothing: 1 is above its line, and -1 below it."""
     line: Any = {"color": light("soft"), "linewidth": 0.9, "linestyle": (0, (2, 2)), "zorder": 1}
     label: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": light("soft")}
     if vertical:
         axes.axvline(error, **line)
-        axes.annotate(name, (error, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), ha="center", **label)
-    else:
-        axes.axhline(error, **line)
-        text = "\n".join(name.rsplit(" ", 1))
-        axes.annotate(text, (1, error), xycoords=("axes fraction", "data"), xytext=(3, 0), va="center", **label)
+        ha = ("center", "left", "right")[side]
+        return axes.annotate(name, (error, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), ha=ha, **label)
+    axes.axhline(error, **line)
+    va, text = ("center", "bottom", "top")[side], "\n".join(name.rsplit(" ", 1))
+    return axes.annotate(text, (1, error), xycoords=("axes fraction", "data"), xytext=(3, 0), va=va, **label)
 
 
 def finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -174,7 +174,7 @@ def grid_table(comparison: Comparison) -> Table:
     names = [best.cell.architecture for best in comparison.best]
     rates = sorted({cell.learning_rate for cell in comparison.cells})
     cells = {cell.key: cell for cell in comparison.cells}
-    chosen = {best.cell.key for best in comparison.best if best.lacks != "rate"}
+    chosen = {best.cell.key for best in comparison.best if best.lacks != "rate" and len(rates) > 1}
 
     def shown(name: str, rate: float) -> tuple[str, str]:
         cell = cells.get((name, rate))
@@ -185,7 +185,7 @@ def grid_table(comparison: Comparison) -> Table:
         return Link(text + ", chosen" * (cell.key in chosen), f"#{wording.anchor_of_cell(*cell.key)}"), cell.regime
 
     if len(rates) >= len(names):
-        head, first = ["learning rate", *names], [words.rate(rate) for rate in rates]
+        head, first = [Numeric("learning rate"), *names], [words.rate(rate) for rate in rates]
         lines = [[shown(name, rate) for name in names] for rate in rates]
     else:
         head, first = ["architecture", *map(words.rate, rates)], names
