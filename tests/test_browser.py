@@ -88,6 +88,25 @@ def test_a_page_is_accessible_and_fits_at_every_width(opened, name, scheme):
         assert 30 < page.evaluate(LONGEST_LINE) <= 70
 
 
+def test_where_there_is_room_the_answer_and_its_figure_are_side_by_side(opened):
+    page = opened("whole")
+    for width, beside in ((1600, True), (820, False)):
+        page.set_viewport_size({"width": width, "height": 900})
+        first, figure = (page.locator(f"section:first-child > {tag}").first.bounding_box() for tag in ("p", "figure"))
+        assert (first["x"] + first["width"] <= figure["x"]) == beside
+        assert (first["y"] + first["height"] <= figure["y"]) != beside
+        assert figure["x"] + figure["width"] <= width
+
+
+def test_on_a_phone_a_cell_is_a_small_card_that_says_all_of_it(opened):
+    page = opened("whole", viewport={"width": 360, "height": 900})
+    cards = page.locator("table.many > tbody")
+    assert cards.count() == len(WHOLE)
+    for card in cards.all():
+        assert card.bounding_box()["height"] <= 160
+        assert all(cell.is_visible() for cell in card.locator("td").all())
+
+
 ROWS = "table.many > tbody:not([hidden]) > tr:first-child > td:nth-child(2)"
 
 

@@ -39,7 +39,7 @@ def draw(comparison: Comparison) -> style.Drawing:
         axes.set(xscale="log", xlim=(low, high))
         style.plain_logarithms(axes.xaxis)
         rulers = style.rulers([axes], true_boundary(comparison.cells[0].trained.config), low, high, vertical=True)
-    note = "The true error is the area where a network answers wrongly. Each point is one replicate" + (
+    note = "Each point is one replicate" + (
         "; the bar is the estimate with its 95% interval."
         if any(one.judged.error.exists for one in shown)
         else ", and the short line is the estimate."

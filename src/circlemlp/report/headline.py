@@ -1,4 +1,4 @@
-"""What the report begins with: its three main sentences, whom they are about, and what was run."""
+"""What the report begins with: its three main sentences, their words, whom they are about, and what was run."""
 
 import math
 
@@ -17,6 +17,20 @@ MOST_RATES = 30
 def headline(comparison: Comparison) -> tuple[str, str, str]:
     """Say what explains the true error, how the architectures compare, and what limits both answers."""
     return explained(comparison), compared(comparison), limits(comparison)
+
+
+def terms(comparison: Comparison) -> str:
+    """Explain the words of the three sentences, by the architecture that they begin with."""
+    lowest = min(comparison.best, key=lambda one: one.rank).cell
+    config = lowest.trained.config
+    *others, last = map(str, config.model.hidden_layer_sizes)
+    hidden = f"hidden layers of {', '.join(others)} and {last}" if others else f"a hidden layer of {last}"
+    own = " and on points of its own" * (config.data.draws == "fresh")
+    return (
+        f"{lowest.architecture} is a network of two inputs, {hidden} nodes, and one output. Its true error is the "
+        "share of the square where it answers wrongly. A cell is an architecture at a learning rate, the grid is all "
+        f"cells, and a replicate is one training of a cell, from initial weights of its own{own}."
+    )
 
 
 def explained(comparison: Comparison) -> str:

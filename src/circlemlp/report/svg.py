@@ -39,6 +39,7 @@ def for_page(picture: str, name: str) -> str:
     inside = re.sub(r"\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", inside, flags=re.DOTALL)
     inside = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", inside)
     inside = re.sub(r"#[0-9a-f]{6}\b", lambda found: VARIABLES.get(found[0], found[0]), inside)
+    inside = re.sub(r'<g><path d="[^"]*" style="fill: var\(--paper\)"/></g>', "", inside, count=1)  # the page is behind
     inside = inside.replace("'DejaVu Sans'", "var(--sans)")
     box = re.search(r'viewBox="0 0 ([\d.]+) [\d.]+"', inside)
     if box is None:

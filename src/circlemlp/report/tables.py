@@ -241,6 +241,11 @@ def _numbers(record: Record) -> str:
     return numbered(np.array(record.config.training.numbers)).partition(" ")[2]
 
 
+def _kind(record: Record) -> str:
+    model = record.config.model
+    return f"activation {model.activation}, initialisation {model.initialisation}"
+
+
 def facts(records: Sequence[Record]) -> Table:
     """Name what the identities of all records share, and the points that they do not."""
     config, numerics = records[0].config, records[0].numerics
@@ -251,6 +256,7 @@ def facts(records: Sequence[Record]) -> Table:
         *([f"data{whose * (len(ranges) > 1)}", Code(digest)] for digest, whose in reversed(ranges.items())),
         ["code of the core", Code(records[0].ingredients["code"])],
         ["numeric environment", f"{environment}, BLAS {blas or 'of the system'}, one thread"],
+        ["networks", "; ".join(sorted({_kind(record) for record in records}))],
         ["optimizer", wording.optimizer(config).replace("-", "\N{MINUS SIGN}")],
         ["seeds", f"data {config.data.seed}, training {config.training.seed}"],
     ]

@@ -153,7 +153,7 @@ def report(
 ) -> dict[str, list[Block]]:
     """Return the sections of the report by their titles; ``how`` are the commands that train its records."""
     sections: dict[str, Iterable[Block]] = {
-        "The answer": [*headline.headline(comparison), pictures["answer"]],
+        "The answer": [*headline.headline(comparison), headline.terms(comparison), pictures["answer"]],
         "What was asked and run": _what_was_run(comparison),
         "Learning rate against error": _learning_rates(comparison, pictures),
         "What the networks learned": _shown(pictures, "boundaries", "replicates"),
@@ -180,7 +180,7 @@ def _in_short(sections: Mapping[str, Sequence[Block]]) -> Iterator[Block]:
 
 def _what_was_run(comparison: Comparison) -> Iterator[Block]:
     run, data = headline.what_was_run(comparison)
-    yield f"{QUESTION} {run} A cell is an architecture at a learning rate, a replicate one training of it."
+    yield f"{QUESTION} {run}"
     yield f"{data} {headline.stages(comparison)}"
 
 
@@ -196,7 +196,10 @@ def _learning_rates(comparison: Comparison, pictures: Mapping[str, Picture]) -> 
     else:
         yield "No true error is known, so there is no picture of it against the learning rate."
     tuned = numbered(comparison.cells[0].trained.numbers)
-    yield f"True error of every cell, of {tuned}, and the regime its learning rate is in. {words.rules(comparison)}"
+    mean = "the 25% trimmed mean on the scale of the logarithm, " * (comparison.cells[0].replicates > 1)
+    yield (
+        f"True error of every cell, {mean}of {tuned}, and the regime its learning rate is in. {words.rules(comparison)}"
+    )
     yield grid_table(comparison)
 
 
