@@ -79,7 +79,7 @@ def test_a_database_of_an_older_mlflow_is_kept_beside_and_upgraded(schema, track
     assert capfd.readouterr() == ("", said)
     assert content(backup) == before
     assert revision(Path(tracking.database)) == NEWEST
-    assert MlflowClient(index.uri).get_experiment("7").name == "renamed"
+    assert MlflowClient(index.database.uri).get_experiment("7").name == "renamed"
     assert list(index.cells()) == ["mine"]
     upgraded = content(tracking.database)
     Index(tracking, SETTINGS)

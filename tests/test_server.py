@@ -243,7 +243,7 @@ def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, buck
     index = indexes.make("copied", records=GRID[:3])
     assert Server(uri).push(index) == 3
     there, cells, replicates = runs_of(uri, "copied")
-    here, own_cells, own_replicates = runs_of(index.uri, "copied")
+    here, own_cells, own_replicates = runs_of(index.database.uri, "copied")
     assert len(cells) == len(own_cells) == 3
     assert len(replicates) == len(own_replicates) == 9
     own = {run.info.run_id: run for run in own_cells}
@@ -506,7 +506,7 @@ def test_artifacts_that_go_to_a_bucket_without_the_server_get_there(uri, indexes
     _, (cell,), _ = runs_of(uri, "direct")
     place = f"direct/{cell.info.run_id}/artifacts/"
     there = {one.key.removeprefix(place): one.get()["Body"].read() for one in bucket[0].objects.filter(Prefix="direct")}
-    own = MlflowClient(index.uri).get_run(source)
+    own = MlflowClient(index.database.uri).get_run(source)
     assert there == contents(index.folder(own.info.experiment_id, source))
 
 

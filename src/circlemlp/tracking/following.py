@@ -10,7 +10,8 @@ from circlemlp.config import Indexing
 from circlemlp.errors import UserError
 from circlemlp.store.records import Store
 from circlemlp.store.results import exported_folders
-from circlemlp.tracking.index import Index, writing
+from circlemlp.tracking.database import writing
+from circlemlp.tracking.index import Index
 from circlemlp.tracking.server import Server
 
 SECONDS_BETWEEN_LOOKS = 1.0

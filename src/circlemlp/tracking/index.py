@@ -4,73 +4,37 @@ It is brought up to date as often as one likes: what is indexed is left alone, a
 at all, and a deleted database comes back with the same identifiers.
 """
 
-import contextlib
-import errno
 import getpass
 import os
-import sqlite3
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from mlflow.entities import ExperimentTag, ViewType
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from circlemlp import wording
 from circlemlp.config import Report, Tracking
-from circlemlp.errors import UserError, first_line
+from circlemlp.errors import UserError
 from circlemlp.report.cell_results import CellResult, by_architecture
-from circlemlp.store import disk
 from circlemlp.store.records import DamagedRecord, Record, Store
 from circlemlp.store.stages import Stage, run_id, stage_of
 from circlemlp.store.trained import join
-from circlemlp.tracking import artifacts, models, rows, schema
+from circlemlp.tracking import artifacts, models, rows
+from circlemlp.tracking.database import AGAIN, Database, check_place, writing
 from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, page_tags
 from circlemlp.tracking.runs import Indexed
 
 NAME, PLACE = "circlemlp.index", "circlemlp.artifacts"
 """Tags of our experiments: the names they were made with, which a person may change; where their artifacts are."""
 
-ARTIFACTS = "mlflow-artifacts:/"
-"""Where MLflow finds artifacts: wherever its server is told that they are."""
-
-_TURN, _WRITING = threading.Lock(), threading.Lock()
-
 BACK = "python pipelines/index.py --all brings back what was deleted"
-ELSEWHERE = "choose another place with tracking.database=..."
-AGAIN = f"move it away, and it is made again from the records, or {ELSEWHERE}"
-REMEDIES = {
-    sqlite3.SQLITE_FULL: "make room on its disk and run `make ui`",
-    sqlite3.SQLITE_READONLY: f"allow yourself to write it, or {ELSEWHERE}",
-    sqlite3.SQLITE_CANTOPEN: f"allow yourself to write it and its folder, or {ELSEWHERE}",
-    sqlite3.SQLITE_BUSY: "end the program that keeps it locked, and run `make ui`",
-}
-"""What helps against an error of SQLite; against any other, a new database does."""
-
 There = dict[str, set[str]]
 """The identities of the records in each run of a cell."""
 
 AT_ONCE = 20
 """How many records are in memory."""
-LONGEST_FOLDER = 512 - len("/.aside-12345678/made.db")  # SQLite opens no longer path
-
-
-@contextlib.contextmanager
-def writing() -> Iterator[None]:
-    """Keep other threads of this process from writing, so that one of them can end it between two runs.
-
-    Whoever waits has the turn, so the thread that writes run after run lets it in after the present one.
-    """
-    with _TURN:
-        _WRITING.acquire()
-    try:
-        yield
-    finally:
-        _WRITING.release()
 
 
 class DeletedExperiment(UserError):
@@ -78,15 +42,16 @@ class DeletedExperiment(UserError):
 
 
 class Index:
-    """MLflow experiments in one SQLite database, which is made if it is not there.
+    """MLflow experiments in one database, which is made if it is not there.
 
     Nothing in it says where it is: artifacts are found below the place that the server is given, so a project can be
     moved or copied with its index.
 
     Attributes
     ----------
-    uri, artifacts : str
-        Where the database and the artifacts are.
+    database : Database
+    artifacts : str
+        Where the artifacts are.
 
     Raises
     ------
@@ -96,63 +61,19 @@ class Index:
 
     def __init__(self, tracking: Tracking, report: Report) -> None:
         assert tracking.database is not None
-        if set(tracking.database) & set("%?"):
-            raise UserError(f"tracking.database={tracking.database}: MLflow opens no path with % or ?; choose another")
         self._tracking, self._report = tracking, report
-        self._database, self._artifacts = Path(tracking.database), Path(tracking.artifacts)
+        self._artifacts = Path(tracking.artifacts)
         self._named: set[str] = set()
         self._run_of: dict[str, str] = {}
         self._noted: dict[str, str | None] = {}
         self._replicates: dict[tuple[str, Stage], int] = {}
         self.artifacts = self._artifacts.absolute().as_uri()
-        self.uri = _uri(self._database)
-        _check_place(self._database, self._database.parent, "database")
-        _check_place(self._artifacts.absolute(), self._artifacts.absolute(), "artifacts")
-        with self._alone():
-            disk.clear_abandoned(self._database.parent)
-            if self._database.exists() and not self._database.is_file():
-                raise UserError(f"{self._database}: is not a regular file; {AGAIN}")
-            if self._database.exists() and self._database.stat().st_size:
-                self._look()
-                if upgraded := schema.upgrade(self._database, AGAIN):
-                    print(upgraded, file=sys.stderr)
-            else:
-                self._make_database()
-            self._store = SqlAlchemyStore(self.uri, ARTIFACTS)
-            self._models = models.Models(self._store, self.uri, self._artifacts, self._report)
+        self.database = Database(Path(tracking.database))
+        check_place(self._artifacts.absolute(), self._artifacts.absolute(), "artifacts")
+        with self.database.alone():
+            self._store = self.database.open()
+            self._models = models.Models(self._store, self.database.uri, self._artifacts, self._report)
             self._check_artifacts()
-
-    def _look(self) -> None:
-        """Find what is wrong with the database before MLflow does, which would try for minutes and log every time."""
-        opened = sqlite3.connect(self._database.absolute(), timeout=2, isolation_level=None)
-        with contextlib.closing(opened) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
-            if not tables:
-                raise UserError(f"{self._database}: is a database, but not one of MLflow's; {AGAIN}")
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("UPDATE alembic_version SET version_num = version_num")
-            connection.rollback()
-
-    def _make_database(self) -> None:
-        """Make a new database aside, since one whose making was interrupted cannot be opened again."""
-        with writing(), disk.aside(self._database.parent) as aside:
-            made = aside / "made.db"
-            SqlAlchemyStore(_uri(made), ARTIFACTS).engine.dispose()
-            made.replace(self._database)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait until no other process writes to this database, and raise UserError for whatever goes wrong then."""
-        with disk.lock(Path(f"{self._database}.lock")):
-            try:
-                yield
-            except UserError:
-                raise
-            except Exception as error:  # MLflow, SQLAlchemy and Alembic have none in common
-                raise UserError(f"{self._database}: the index cannot be written ({_in_one_line(error)}") from None
 
     def bring_up_to_date(self, records: Store, results: Sequence[Path] = ()) -> int:
         """Index what is not indexed yet, and return how many cells are new or have other replicates.
@@ -168,7 +89,7 @@ class Index:
             Folders of results. Their names say which stage of an experiment they are of, and a cell that is in one has
             the replicates that it has there, and no others, as in the report.
         """
-        with self._alone():
+        with self.database.alone():
             with self._session() as session:
                 there = rows.cells(session)
             self._replicates.clear()
@@ -182,7 +103,7 @@ class Index:
             self._recommend(results, left_out)
             self._name(left_out)
             if written:
-                self._analyze()
+                self.database.analyze()
             return len(written)
 
     def _missing(self, records: Store, there: There) -> list[str]:
@@ -227,15 +148,9 @@ class Index:
             except UserError as error:
                 left_out.append(error)
 
-    def _analyze(self) -> None:
-        """Let SQLite look at some rows of each index: MLflow's page of 10,000 cells is then sorted at once."""
-        with contextlib.closing(sqlite3.connect(self._database.absolute(), timeout=20)) as connection, connection:
-            connection.execute("PRAGMA analysis_limit = 400")
-            connection.execute("ANALYZE")
-
     def restore(self) -> None:
         """Bring back what was deleted in MLflow's pages."""
-        with self._alone():
+        with self.database.alone():
             for experiment in self._experiments().values():
                 if experiment.lifecycle_stage == "deleted":
                     self._store.restore_experiment(experiment.experiment_id)
@@ -265,23 +180,19 @@ class Index:
             found[name] = {run: records.get(run, set()) for run in set().union(*stages)}
         return found
 
-    def pushing(self) -> contextlib.AbstractContextManager[None]:
-        """Wait until no other process on this machine copies this index to a server."""
-        return disk.lock(Path(f"{self._database}.push.lock"))
-
     def _check_artifacts(self) -> None:
         """Refuse another place of artifacts than that of the artifacts that are there."""
         for experiment in self._experiments().values():
             place = experiment.tags[PLACE]
             if place != self._place:
-                raise UserError(f"{self._database}: keeps its artifacts in {place}, not in {self._place}; {AGAIN}")
+                raise UserError(f"{self.database.path}: keeps its artifacts in {place}, not in {self._place}; {AGAIN}")
 
     @property
     def _place(self) -> str:
         """The place of artifacts as seen from the database, unless it is an absolute one."""
         if self._artifacts.is_absolute():
             return str(self._artifacts)
-        return os.path.relpath(self._artifacts, self._database.parent)
+        return os.path.relpath(self._artifacts, self.database.path.parent)
 
     def _experiments(self) -> dict[str, Any]:
         """Return the experiments of ours, deleted ones among them, by the names that they were made with."""
@@ -297,7 +208,7 @@ class Index:
             return known
         if self._store.get_experiment_by_name(about.name) is not None:
             raise UserError(
-                f"{self._database}: has an experiment {about.name} that the index did not make; "
+                f"{self.database.path}: has an experiment {about.name} that the index did not make; "
                 f"give it another name in MLflow's pages, or {AGAIN}"
             )
         tags = {NAME: about.name, PLACE: self._place, **page_tags()}
@@ -469,35 +380,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def _uri(database: Path) -> str:
-    """Return a database's URI. A relative path stays one, as characters in the project's could have a meaning here."""
-    return f"sqlite:///{os.path.join(os.curdir, database)}"
-
-
-def _check_place(path: Path, folder: Path, key: str) -> None:
-    """Make a folder if it is not there, and see that a file can be made in it."""
-    try:
-        str(folder).encode()
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-        if key == "database" and len(os.fsencode(folder.absolute())) > LONGEST_FOLDER:
-            raise OSError(errno.ENAMETOOLONG, "SQLite opens no path of more than 512 bytes")
-    except (OSError, UnicodeEncodeError) as error:
-        why = getattr(error, "strerror", "its name is not UTF-8")
-        raise UserError(f"{path}: cannot be written ({why}); choose another place with tracking.{key}=...") from None
-
-
-def _in_one_line(error: BaseException) -> str:
-    """Say what went wrong and what helps, from the error of SQLite or the system that libraries wrapped in theirs."""
-    chain = [error]
-    while under := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(under)
-    error = next((one for one in chain if isinstance(one, (sqlite3.Error, OSError))), error)
-    if isinstance(error, OSError):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = REMEDIES[sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_READONLY]
-    else:
-        remedy = REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, AGAIN)
-    return f"{type(error).__name__}: {first_line(error)}); {remedy}"

@@ -71,7 +71,7 @@ class Server:
         UserError
             If the server cannot be reached, or refuses.
         """
-        with index.pushing():
+        with index.database.pushing():
             try:
                 if everything:
                     self._restore()
@@ -105,12 +105,12 @@ class Server:
         """Say whether a cell has more replicates than there; it may have them in other records."""
         if set(there.data.tags.get(RECORDS, "").split()) == records:
             return False
-        here = MlflowClient(index.uri).get_run(source)
+        here = MlflowClient(index.database.uri).get_run(source)
         return int(here.data.params["replicates"]) > int(there.data.params["replicates"])
 
     def _copy(self, index: Index, source: str, experiment_id: str) -> Any:
         """Copy a cell with its replicates; return its run there."""
-        here = MlflowClient(index.uri)
+        here = MlflowClient(index.database.uri)
         cell = here.get_run(source)
         made = self._create(experiment_id, cell, {RUN: source})
         folder = index.folder(cell.info.experiment_id, source)

@@ -46,7 +46,7 @@ def serve(index: Index, listening: socket.socket) -> None:
     os.environ |= {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,
-        "_MLFLOW_SERVER_FILE_STORE": index.uri,
+        "_MLFLOW_SERVER_FILE_STORE": index.database.uri,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": index.artifacts,
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
