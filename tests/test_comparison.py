@@ -7,7 +7,7 @@ import pytest
 from circlemlp.errors import UserError
 from circlemlp.report import comparison
 from circlemlp.report.cell_results import grid
-from circlemlp.report.comparison import compare, verdict
+from circlemlp.report.comparison import best_rates, compare, verdict
 from circlemlp.report.statistics import Interval
 from made_up import GRID, SETTINGS, made_up, with_losses
 
@@ -157,6 +157,14 @@ def test_other_replicates_judge_if_there_are_some():
     assert (difference.wins, difference.losses) == (0, 12)
     alone = compare(TUNING, SETTINGS)
     assert (alone.last.differences[0].wins, alone.confirmation) == (10, [])
+
+
+def test_the_best_rates_alone_are_those_of_the_comparison():
+    confirmation = [confirmed([0.5] * 12), confirmed([0.1] * 12, rate=0.01, hidden=(5,))]
+    alone, compared = best_rates(TUNING, SETTINGS, confirmation), compare(TUNING, SETTINGS, confirmation).best
+    for one, other in zip(alone, compared, strict=True):
+        assert (one.cell.key, one.lacks, one.edge) == (other.cell.key, other.lacks, other.edge)
+        assert one.judged.error == other.judged.error
 
 
 def test_replicates_that_chose_do_not_judge():

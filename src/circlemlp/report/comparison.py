@@ -130,14 +130,20 @@ def compare(records: Sequence[Record], settings: Report, confirmation: Sequence[
     """
     groups = [with_regimes(group, settings) for group in by_architecture(records, settings)]
     judges = _judges(groups[0][0], confirmation, settings) if confirmation else None
-    last = _judge(groups, judges, settings, chosen_by="log_losses", judged_by="log_errors")
-    typical = _judge(groups, judges, settings, chosen_by="log_typical_losses", judged_by="log_typical_losses")
+    last = _judge(_best(groups, judges), settings, judged_by="log_errors")
+    typical = _judge(_best(groups, judges, "log_typical_losses"), settings, judged_by="log_typical_losses")
     chosen = {one.cell.key for one in (*last.best, *typical.best) if one.lacks != "rate"}
     confirmed = [cell for key, cell in (judges or {}).items() if key in chosen]
     if judges is not None and chosen and not confirmed:
         raise UserError("the confirmation has none of the chosen cells; train those that the selection names")
     doubts = [doubt(group, best.cell) for group, best in zip(groups, last.best, strict=True)]
     return Comparison([cell for group in groups for cell in group], last, typical, doubts, confirmed, settings)
+
+
+def best_rates(records: Sequence[Record], settings: Report, confirmation: Sequence[Record]) -> list[BestRate]:
+    """Return the architectures at their best rates, as ``compare`` does, without comparing any two of them."""
+    groups = by_architecture(records, settings)
+    return _best(groups, _judges(groups[0][0], confirmation, settings))
 
 
 def _judges(tuned: CellResult, confirmation: Sequence[Record], settings: Report) -> Judges:
@@ -153,16 +159,13 @@ def _judges(tuned: CellResult, confirmation: Sequence[Record], settings: Report)
     return {cell.key: cell for cell in cells}
 
 
-def _judge(
-    groups: Sequence[Sequence[CellResult]],
-    judges: Judges | None,
-    settings: Report,
-    *,
-    chosen_by: By,
-    judged_by: str,
-) -> Judgement:
-    """Choose and judge by attributes of a cell, each a logarithm for every replicate."""
-    best = [_judged(choose(group, chosen_by), judges) for group in groups]
+def _best(groups: Sequence[Sequence[CellResult]], judges: Judges | None, by: By = "log_losses") -> list[BestRate]:
+    """Choose each architecture's best rate, and say who judges it."""
+    return [_judged(choose(group, by), judges) for group in groups]
+
+
+def _judge(best: list[BestRate], settings: Report, *, judged_by: str) -> Judgement:
+    """Judge by an attribute of a cell, a logarithm for every replicate."""
     if len(best) > MOST_COMPARED:
         return Judgement(best, [])
     values = {one.cell.key: _values(one.judged, judged_by) for one in best}

@@ -143,8 +143,7 @@ class Index:
             if stage == "tuning" or experiment is None or experiment.lifecycle_stage == "deleted":
                 continue
             try:
-                with writing():
-                    self._models.recommend(name, experiment, folder)
+                self._models.recommend(name, experiment, folder)
             except UserError as error:
                 left_out.append(error)
 

@@ -8,6 +8,7 @@ A model is made once. One that a person deletes in MLflow's pages comes back by 
 they move stays where it is until there is a new version.
 """
 
+import contextlib
 import json
 import math
 import time
@@ -32,13 +33,14 @@ from mlflow.store.tracking.dbmodels.models import (
 from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 
 from circlemlp.config import Report
-from circlemlp.report.comparison import compare
+from circlemlp.report.comparison import best_rates
 from circlemlp.store import disk
-from circlemlp.store.identity import sha256
-from circlemlp.store.records import Store
+from circlemlp.store.identity import CORE, sha256
+from circlemlp.store.records import DamagedRecord, Store
 from circlemlp.store.results import CONFIRM, read
 from circlemlp.store.stages import run_id
-from circlemlp.tracking.recommended import Recommended
+from circlemlp.tracking.database import writing
+from circlemlp.tracking.recommended import Recommended, check_core
 from circlemlp.tracking.rows import ACTIVE
 
 NAME, CHAMPION = "circlemlp", "champion"
@@ -130,21 +132,26 @@ class Models:
             If the results are damaged or missing, those of the tuning too, or their cells cannot be compared, or the
             core is not the one that trained them.
         """
-        records = sha256(" ".join(Store(confirmation / "records").identities()))
+        store = Store(confirmation / "records")
+        identities = store.identities()
+        records = sha256(" ".join(identities))
         model_id = f"m-{sha256(f'{name}/{records}')[:32]}"
         with self._session() as session:
             known = session.get(SqlLoggedModel, model_id) is not None
             registered = session.get(SqlLoggedModelTag, (model_id, VERSIONS)) is not None
         if registered:
             return
-        tuned, judging = read(confirmation.with_name(name)), read(confirmation, CONFIRM)
-        recommended = Recommended.of(name, compare(tuned, self._report, judging))
+        with contextlib.suppress(LookupError, DamagedRecord):  # reading them all says what is wrong with them
+            check_core(CORE, store.load(identities[0]), name)
+        best = best_rates(read(confirmation.with_name(name)), self._report, read(confirmation, CONFIRM))
+        recommended = Recommended.of(name, [one.judged for one in best if one.exists])
         if recommended is None:
             return
         logged = _Logged(recommended, experiment, model_id, records)
-        if not known:
-            self._log(logged)
-        self._register(logged)
+        with writing():
+            if not known:
+                self._log(logged)
+            self._register(logged)
 
     def restore(self) -> None:
         """Bring the logged models back that were deleted; what is not registered any more will be again."""

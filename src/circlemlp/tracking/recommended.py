@@ -7,6 +7,7 @@ of the true error. Of that cell it is the network with the median true error: a 
 import json
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,6 @@ from circlemlp.project import SRC
 from circlemlp.report import regimes
 from circlemlp.report.boundary import median_replicate
 from circlemlp.report.cell_results import CellResult
-from circlemlp.report.comparison import Comparison
 from circlemlp.store.identity import digest_of
 from circlemlp.store.npz import pack
 from circlemlp.store.records import Record
@@ -30,6 +30,20 @@ ANSWERING = ("__init__.py", "errors.py", "pinning.py", "numerics.py", "core/*.py
 """What of this library answers for a network."""
 SERVED = Path(__file__).with_name("served_model.py")
 POINTS = pd.DataFrame({"x1": [0.25, 0.5, 0.75], "x2": [0.25, 0.5, 0.75]})
+
+
+def check_core(core: Path, record: Record, experiment: str) -> None:
+    """Refuse a core, in whichever folder, that is not the one that trained a record of an experiment.
+
+    Raises
+    ------
+    UserError
+    """
+    if digest_of(core) != record.ingredients["code"]:
+        raise UserError(
+            f"the model of {experiment}, whose networks were trained with another src/circlemlp/core than is here now; "
+            "put that back, or make the results again"
+        )
 
 
 @dataclass(frozen=True)
@@ -49,10 +63,9 @@ class Recommended:
     as_low: list[str]
 
     @classmethod
-    def of(cls, experiment: str, comparison: Comparison) -> "Recommended | None":
+    def of(cls, experiment: str, judging: Sequence[CellResult]) -> "Recommended | None":
         """Recommend one of the cells that judge; none where errors are not known, or too many diverged."""
-        judged = [one.judged for one in comparison.best if one.exists]
-        possible = [one for one in judged if not one.unknown and not regimes.diverged(one.trained)]
+        possible = [one for one in judging if not one.unknown and not regimes.diverged(one.trained)]
         if not possible:
             return None
         lowest = min(possible, key=lambda one: one.error.estimate)
@@ -163,11 +176,7 @@ class Recommended:
             copy = folder / source.relative_to(SRC)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy)
-        if digest_of(folder / "circlemlp" / "core") != self.record.ingredients["code"]:
-            raise UserError(
-                f"the model of {self.experiment}, whose networks were trained with another src/circlemlp/core than is "
-                "here now; put that back, or make the results again, and run `make ui`"
-            )
+        check_core(folder / "circlemlp" / "core", self.record, self.experiment)
         shutil.copy(answering.__file__, folder)
         (folder / answering.ABOUT).write_text(json.dumps(about, indent=2) + "\n")
         (folder / answering.PARAMETERS).write_bytes(
