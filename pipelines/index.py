@@ -13,9 +13,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # also under python -P and python -m
 
 import checkout  # noqa: F401, for what it does: this checkout's library comes first
-from circlemlp.config import Indexing
+from circlemlp.config import Indexing, Tracking
 from circlemlp.errors import ConfigError
-from circlemlp.run.compose import compose_one
+from circlemlp.run.compose import compose_one, index_command
 from circlemlp.run.door import guarded
 from circlemlp.store.records import Store
 from circlemlp.store.results import exported_folders
@@ -29,7 +29,8 @@ def main() -> int:
     logging.disable()  # an error that libraries log is raised as well, and then said in one line
     warnings.simplefilter("ignore")
     if sys.argv[1:2] == ["--follow"]:  # started by training, with a folder of records and the settings as JSON
-        follow(Path(sys.argv[2]), Indexing.model_validate_json(sys.argv[3]))
+        settings = Indexing.model_validate_json(sys.argv[3])
+        follow(Path(sys.argv[2]), settings, _server(sys.argv[2], settings.tracking))
         return 0
     serving, everything = "--serve" in sys.argv, "--all" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument not in ("--serve", "--all")]  # the rest is Hydra's
@@ -44,12 +45,15 @@ def main() -> int:
         index.restore()
     added = index.bring_up_to_date(Store(Path(config.paths.records)), exported_folders())
     print(f"{config.tracking.database}: {added} cells added", flush=True)
-    if config.tracking.uri:
-        pushed = Server(config.tracking.uri).push(index, everything=everything)
-        print(f"{config.tracking.uri}: {pushed} cells pushed", flush=True)
+    if server := _server(config.paths.records, config.tracking):
+        print(f"{server.uri}: {server.push(index, everything=everything)} cells pushed", flush=True)
     if listening:
         serve(index, listening)
     return 0
+
+
+def _server(records: str, tracking: Tracking) -> Server | None:
+    return Server(tracking.uri, index_command(records, tracking)) if tracking.uri else None
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ def test_a_database_that_another_program_keeps_locked_is_one_line_whose_remedy_w
     Index(tracking, SETTINGS)
     with closing(sqlite3.connect(tracking.database)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(UserError, match=r"database is locked\); end the program that keeps it locked, and run"):
+        with pytest.raises(UserError, match=r"database is locked\); end the program that keeps it locked$"):
             Index(tracking, SETTINGS)
     assert up_to_date(tracking, store) == 5
 

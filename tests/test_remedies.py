@@ -13,7 +13,8 @@ import shlex
 import pytest
 
 from circlemlp.errors import ConfigError
-from circlemlp.run.compose import ForHydra, compose_jobs
+from circlemlp.run.compose import ForHydra, compose_jobs, compose_one, index_command
+from conftest import TINY
 
 SMOKE = ("experiment=smoke", "tracking=none")
 FOLDER = "paths.results=results/smoke"
@@ -102,3 +103,39 @@ def test_remedies_of_command_lines(mistaken, says, remedied):
     assert says in str(error.value)
     with contextlib.suppress(ForHydra):
         compose_jobs(remedied)
+
+
+@pytest.mark.parametrize(
+    ("others", "command"),
+    [
+        ([], "make ui"),
+        (["experiment=smoke", "tracking.port=5001"], "make ui"),
+        (["tracking=server"], "python pipelines/index.py tracking.uri=http://127.0.0.1:8080"),
+        (
+            ["paths.records=other", "tracking.database=b.db"],
+            "python pipelines/index.py paths.records=other tracking.database=b.db",
+        ),
+        (["tracking.uri='https://[::1]:5000/~me'"], None),
+        (["tracking.artifacts='it\\'s $HOME, \\\\\\${a}=b; [1]'"], None),
+    ],
+)
+def test_the_command_that_finishes_an_index_is_of_that_index(others, command):
+    wanted = compose_one(others)
+    said = index_command(wanted.paths.records, wanted.tracking)
+    assert command in (None, said)
+    found = compose_one(shlex.split(said)[2:])
+    for key in ("database", "artifacts", "uri"):
+        assert getattr(found.tracking, key) == getattr(wanted.tracking, key)
+    assert found.paths.records == wanted.paths.records
+
+
+def test_what_finishes_an_index_in_another_place_is_said_and_does(tiny):
+    places = ("paths.records=my runs", "tracking.database=my index/of.db", "tracking.artifacts=my index")
+    in_the_way = tiny.folder / "my index/of.db"
+    in_the_way.parent.mkdir()
+    in_the_way.write_text("not a database")
+    *_, line = tiny.train(*TINY, "tracking=mlflow", *places).stderr.splitlines()
+    command = re.fullmatch("not finished: writing the MLflow index; `(.*)` finishes it", line)[1]
+    in_the_way.unlink()
+    assert tiny.run("sh", "-c", command).stdout == "my index/of.db: 1 cells added\n"
+    assert not (tiny.folder / "mlflow.db").exists()

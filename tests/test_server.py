@@ -34,6 +34,7 @@ from conftest import SOURCE, TINY
 from made_up import GRID, SETTINGS, made_up
 
 ENDPOINT = "MLFLOW_S3_ENDPOINT_URL"
+AGAIN = "make ui"
 S3 = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 OURS = os.environ | {"PYTHONPATH": str(SOURCE / "src")}
 PUSHING = """
@@ -43,7 +44,7 @@ from circlemlp.tracking.index import Index
 from circlemlp.tracking.server import Server
 
 tracking, report = Tracking.model_validate_json(sys.argv[1]), Report.model_validate_json(sys.argv[2])
-Server(sys.argv[3]).push(Index(tracking, report))
+Server(sys.argv[3], "make ui").push(Index(tracking, report))
 """
 STOPPING = """
 import circlemlp.tracking
@@ -241,7 +242,7 @@ def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, buck
     monkeypatch.setattr("circlemlp.tracking.server.POINTS", 10)  # so that a run takes more than one request
     monkeypatch.setattr("circlemlp.tracking.server.VALUES", 7)
     index = indexes.make("copied", records=GRID[:3])
-    assert Server(uri).push(index) == 3
+    assert Server(uri, AGAIN).push(index) == 3
     there, cells, replicates = runs_of(uri, "copied")
     here, own_cells, own_replicates = runs_of(index.database.uri, "copied")
     assert len(cells) == len(own_cells) == 3
@@ -269,7 +270,7 @@ def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, buck
     files = {(one.key, one.last_modified) for one in bucket[0].objects.all()}
     assert sum(experiment.experiment_id == key.split("/")[0] for key, _ in files) == 12
 
-    assert Server(uri).push(index) == 0
+    assert Server(uri, AGAIN).push(index) == 0
     again = runs_of(uri, "copied", ViewType.ALL)[1:]
     assert [[run.to_dictionary() for run in runs] for runs in again] == [
         [run.to_dictionary() for run in runs] for runs in (cells, replicates)
@@ -278,30 +279,30 @@ def test_a_server_gets_the_runs_of_the_index_once(uri, indexes, postgresql, buck
 
 
 def test_a_cell_with_more_replicates_takes_the_place_of_the_one_there(uri, indexes):
-    Server(uri).push(indexes.make("grown", records=GRID[:1]))
+    Server(uri, AGAIN).push(indexes.make("grown", records=GRID[:1]))
     fewer = indexes.make("as it was", "grown", GRID[:1])
     more = indexes.make("grown", records=[made_up((4,), 0.1, [0.31, 0.32], first=3)])
     for _ in range(2):
-        Server(uri).push(more)
-        Server(uri).push(fewer)
+        Server(uri, AGAIN).push(more)
+        Server(uri, AGAIN).push(fewer)
         _, (cell,), replicates = runs_of(uri, "grown")
         assert cell.data.params["replicates"] == "5"
         assert [run.info.run_name for run in replicates] == ["r00", "r01", "r02", "r03", "r04"]
         assert {run.data.tags[PARENT] for run in replicates} == {cell.info.run_id}
-    assert Server(uri).push(more, everything=True) == 0
+    assert Server(uri, AGAIN).push(more, everything=True) == 0
     assert len(runs_of(uri, "grown")[1]) == 1
     in_one_record = indexes.make("in one record", "grown", [made_up((4,), 0.1, [0.30] * 6)])
     for pushed in (1, 0):
         client, (cell,), _ = runs_of(uri, "grown")
         client.delete_tag(cell.info.run_id, RECORDS)  # as a person may
-        assert [Server(uri).push(one) for one in (fewer, more, in_one_record, more)] == [0, 0, pushed, 0]
+        assert [Server(uri, AGAIN).push(one) for one in (fewer, more, in_one_record, more)] == [0, 0, pushed, 0]
         _, (cell,), replicates = runs_of(uri, "grown")
         assert cell.data.params["replicates"] == "6"
         assert len(replicates) == 6
 
 
 def test_a_push_that_was_killed_is_done_again(uri, indexes):
-    Server(uri).push(indexes.make("killed", records=GRID[:1]))
+    Server(uri, AGAIN).push(indexes.make("killed", records=GRID[:1]))
     index = indexes.make("killed")
     settings = indexes.settings("killed").model_dump_json(), SETTINGS.model_dump_json(), uri
     with subprocess.Popen(
@@ -315,24 +316,24 @@ def test_a_push_that_was_killed_is_done_again(uri, indexes):
         finally:
             process.kill()
     assert sorted(cell.info.status for cell in runs_of(uri, "killed")[1]) == ["FINISHED", "RUNNING"]
-    assert Server(uri).push(index) == 1
+    assert Server(uri, AGAIN).push(index) == 1
     _, cells, replicates = runs_of(uri, "killed")
     assert sorted(cell.data.tags[RUN] for cell in cells) == sorted(index.cells()["killed"])
     assert {run.info.status for run in cells + replicates} == {"FINISHED"}
     assert len(replicates) == 6
     assert {run.data.tags[PARENT] for run in replicates} == {cell.info.run_id for cell in cells}
-    assert Server(uri).push(index, everything=True) == 0
+    assert Server(uri, AGAIN).push(index, everything=True) == 0
     assert len(runs_of(uri, "killed")[1]) == 2  # what is half was not deleted by a person
 
 
 def test_of_what_two_machines_push_at_once_one_stays(uri, indexes):
     machines = [indexes.make(f"machine-{number}", "shared", GRID[:3]) for number in range(2)]
-    Server(uri).push(indexes.make("machine-2", "shared", GRID[:1]))  # so that the experiment is there
+    Server(uri, AGAIN).push(indexes.make("machine-2", "shared", GRID[:1]))  # so that the experiment is there
     refused = []
 
     def push(index):
         try:
-            Server(uri).push(index)
+            Server(uri, AGAIN).push(index)
         except UserError as error:
             refused.append(str(error))
 
@@ -341,9 +342,9 @@ def test_of_what_two_machines_push_at_once_one_stays(uri, indexes):
         thread.start()
     for thread in threads:
         thread.join(120)
-    assert all("`python pipelines/index.py tracking=server" in line for line in refused)
+    assert all(f"`{AGAIN}` pushes the others" in line for line in refused)
     for index in machines:
-        Server(uri).push(index)
+        Server(uri, AGAIN).push(index)
     _, cells, replicates = runs_of(uri, "shared")
     assert sorted(cell.data.tags[RUN] for cell in cells) == sorted(machines[0].cells()["shared"])
     assert {run.info.status for run in cells + replicates} == {"FINISHED"}
@@ -352,22 +353,22 @@ def test_of_what_two_machines_push_at_once_one_stays(uri, indexes):
 
 def test_what_people_do_on_the_server_stays_until_everything_is_asked_for(uri, indexes, capfd):
     index = indexes.make("changed")
-    Server(uri).push(index)
+    Server(uri, AGAIN).push(index)
     client, cells, replicates = runs_of(uri, "changed")
     client.delete_run(cells[0].info.run_id)
     client.delete_run(replicates[0].info.run_id)
     client.rename_experiment(cells[0].info.experiment_id, "renamed")
     client.update_run(cells[1].info.run_id, name="mine")
-    assert Server(uri).push(index) == 0
+    assert Server(uri, AGAIN).push(index) == 0
     left = [run.info.run_name for run in runs_of(uri, "renamed")[1]]
     assert left == ["mine"]
     assert client.get_experiment_by_name("changed") is None
     client.delete_experiment(cells[0].info.experiment_id)
-    assert Server(uri).push(index) == 0
+    assert Server(uri, AGAIN).push(index) == 0
     assert (
         capfd.readouterr().err == "not pushed: what belongs to changed, which was deleted there; --all brings it back\n"
     )
-    assert Server(uri).push(index, everything=True) == 0
+    assert Server(uri, AGAIN).push(index, everything=True) == 0
     assert [len(runs) for runs in runs_of(uri, "renamed")[1:]] == [2, 6]
 
 
@@ -376,7 +377,7 @@ def test_nothing_is_pushed_into_the_page_of_an_index(uri, indexes):
     page = client.create_experiment("of make ui", tags={PLACE: "mlartifacts"})
     try:
         with pytest.raises(UserError, match="shows an index"):
-            Server(uri).push(indexes.make("copied"))
+            Server(uri, AGAIN).push(indexes.make("copied"))
     finally:
         client.delete_experiment_tag(page, PLACE)
 
@@ -384,7 +385,7 @@ def test_nothing_is_pushed_into_the_page_of_an_index(uri, indexes):
 def test_an_experiment_of_others_is_not_taken(uri, indexes):
     MlflowClient(uri).create_experiment("theirs")
     with pytest.raises(UserError, match="has another experiment theirs; give that one another name there"):
-        Server(uri).push(indexes.make("theirs", records=GRID[:1]))
+        Server(uri, AGAIN).push(indexes.make("theirs", records=GRID[:1]))
 
 
 def test_training_pushes_its_cells_and_what_had_no_server_catches_up(uri, tiny):
@@ -430,7 +431,7 @@ def test_ctrl_c_ends_the_wait_for_a_push(tiny):
             finally:
                 process.kill()
                 process.wait(20)
-            command = f"python pipelines/index.py tracking=server tracking.uri={uri}"
+            command = f"python pipelines/index.py tracking.uri={uri}"
             assert screen.readline().decode().rstrip().endswith(f"; `{command}` finishes it")
             assert screen.readline() == b"interrupted\r\n"
 
@@ -442,9 +443,11 @@ class Recording(BaseHTTPRequestHandler):
         self.server.seen.append(
             [self.headers.get(name) for name in ("Authorization", "X-Signed", "X-MLflow-Workspace")]
         )
-        self.send_error(503)
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(b'{"error_code": "PERMISSION_DENIED", "message": "%s"}' % (b"nobody is let in, " * 100))
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_PUT = do_GET  # noqa: N815
 
     def log_message(self, *_):
         pass
@@ -493,6 +496,7 @@ def test_a_server_is_asked_once_with_the_credentials_in_the_environment(indexes,
         server.shutdown()
     assert server.seen == [["Basic bWU6c2VjcmV0", "by me", "ours"]]
     assert f"UserError: tracking.uri={uri}: not all runs are there (" in done.stderr
+    assert re.search(r" (nobody|is|let|in,) \.\.\.\); `make ui` pushes the others\n$", done.stderr)
     assert "secret" not in done.stdout + done.stderr
 
 
@@ -514,9 +518,22 @@ def test_a_bucket_that_refuses_is_said_in_one_line(uri, indexes, bucket, monkeyp
     for name, value in (S3 | {ENDPOINT: bucket[1]}).items():
         monkeypatch.setenv(name, value)
     MlflowClient(uri).create_experiment("no bucket", "s3://none", {COPY: "no bucket"})
-    with pytest.raises(UserError, match=r"not all runs are there \(.*NoSuchBucket.*\); `python"):
-        Server(uri).push(indexes.make("no bucket", records=GRID[:1]))
+    with pytest.raises(UserError, match=rf"not all runs are there \(.*NoSuchBucket.*\); `{AGAIN}`"):
+        Server(uri, AGAIN).push(indexes.make("no bucket", records=GRID[:1]))
     assert runs_of(uri, "no bucket")[1:] == ([], [])
+
+
+def test_a_bucket_that_is_busy_is_asked_once(uri, indexes, monkeypatch):
+    MlflowClient(uri).create_experiment("busy", "s3://runs/busy", {COPY: "busy"})
+    with HTTPServer(("127.0.0.1", 0), Recording) as server:
+        server.seen = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in (S3 | {ENDPOINT: f"http://127.0.0.1:{server.server_port}"}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match=r"not all runs are there \("):
+            Server(uri, AGAIN).push(indexes.make("busy", records=GRID[:1]))
+        server.shutdown()
+    assert len(server.seen) == 1  # boto itself would ask three times
 
 
 def test_what_is_no_address_is_refused_and_not_repeated(tiny):
@@ -548,5 +565,5 @@ def test_a_server_that_does_not_answer_is_not_waited_for(indexes, monkeypatch):
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         start = time.monotonic()
         with pytest.raises(UserError, match=r"not all runs are there \(it does not answer\)"):
-            Server(f"http://127.0.0.1:{silent.getsockname()[1]}").push(index)
+            Server(f"http://127.0.0.1:{silent.getsockname()[1]}", AGAIN).push(index)
         assert time.monotonic() - start < 30  # MLflow itself would try for minutes

@@ -31,7 +31,7 @@ def in_hydra(value: Any) -> str:
         return "null" if value is None else str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(map(in_hydra, value))}]"
-    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z/][\w./-]*", value, re.ASCII):
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z/][\w.:/-]*", value, re.ASCII):
         # A backslash escapes a quote and the beginning of an interpolation; before these it is escaped itself.
         return "'" + re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value) + "'"
     return str(value)

@@ -33,7 +33,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from circlemlp.config import Config
+from circlemlp.config import Config, Tracking
 from circlemlp.errors import ConfigError, first_line
 from circlemlp.project import CONF
 from circlemlp.run.checking import allowed, choices, known_keys, parse, unknown_key
@@ -206,6 +206,17 @@ def compose_one(arguments: Sequence[str]) -> Config:
     if command.multirun:
         raise ConfigError("-m: this takes one configuration; leave it out")
     return command.jobs[0].config
+
+
+def index_command(records: str, tracking: Tracking) -> str:
+    """Return the command that brings an index of records up to date: ``make ui``, unless that shows another one."""
+    shipped = compose_one([])
+    places = {"paths.records": (records, shipped.paths.records)} | {
+        f"tracking.{key}": (getattr(tracking, key), getattr(shipped.tracking, key))
+        for key in ("database", "artifacts", "uri")
+    }
+    others = [f"{key}={in_hydra(one)}" for key, (one, usual) in places.items() if one != usual]
+    return shlex.join(["python", "pipelines/index.py", *others]) if others else "make ui"
 
 
 def _refuse(message: str) -> NoReturn:

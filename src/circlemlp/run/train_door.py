@@ -17,7 +17,7 @@ from circlemlp.config import Config
 from circlemlp.errors import ConfigError, first_line
 from circlemlp.project import PROJECT
 from circlemlp.run.cells import Cell
-from circlemlp.run.compose import CommandLine, Job, compose_jobs
+from circlemlp.run.compose import CommandLine, Job, compose_jobs, index_command
 from circlemlp.run.door import INTERRUPTED, interruptible, prepare
 from circlemlp.run.launching import Launcher
 from circlemlp.run.outcomes import Outcome, show
@@ -216,12 +216,8 @@ def _indexing(config: Config) -> Iterator[None]:
     command = [sys.executable, script, "--follow", config.paths.records, settings]
     # A session of its own, so that Ctrl-C reaches the jobs and not the writer in the middle of a run.
     writer = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    doing, again = "writing the MLflow index", "make ui"
-    if uri := config.tracking.uri:
-        doing, again = (
-            f"{doing} and pushing it to {uri}",
-            f"python pipelines/index.py tracking=server tracking.uri={uri}",
-        )
+    uri = config.tracking.uri
+    doing = f"writing the MLflow index{f' and pushing it to {uri}' if uri else ''}"
     try:
         yield
     finally:
@@ -231,4 +227,5 @@ def _indexing(config: Config) -> Iterator[None]:
             writer.communicate(b"done\n")
         finally:  # also after Ctrl-C
             if writer.returncode != 0:
+                again = index_command(config.paths.records, config.tracking)
                 print(f"not finished: {doing}; `{again}` finishes it", file=sys.stderr)

@@ -32,6 +32,7 @@ os.environ |= {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # boto would ask a store of artifacts three times, for a minute each
 try:
     Path.home()
 except RuntimeError:  # MLflow asks for it when it is imported, and does without it

@@ -25,10 +25,10 @@ _TURN, _WRITING = threading.Lock(), threading.Lock()
 ELSEWHERE = "choose another place with tracking.database=..."
 AGAIN = f"move it away, and it is made again from the records, or {ELSEWHERE}"
 REMEDIES = {
-    sqlite3.SQLITE_FULL: "make room on its disk and run `make ui`",
+    sqlite3.SQLITE_FULL: "make room on its disk",
     sqlite3.SQLITE_READONLY: f"allow yourself to write it, or {ELSEWHERE}",
     sqlite3.SQLITE_CANTOPEN: f"allow yourself to write it and its folder, or {ELSEWHERE}",
-    sqlite3.SQLITE_BUSY: "end the program that keeps it locked, and run `make ui`",
+    sqlite3.SQLITE_BUSY: "end the program that keeps it locked",
 }
 """What helps against an error of SQLite; against any other, a new database does."""
 

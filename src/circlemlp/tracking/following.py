@@ -18,18 +18,18 @@ SECONDS_BETWEEN_LOOKS = 1.0
 DONE = b"done\n"
 
 
-def follow(records: Path, settings: Indexing) -> None:
-    """Index records as they appear, until standard input says ``done``; then index what is left.
+def follow(records: Path, settings: Indexing, server: Server | None) -> None:
+    """Index records as they appear, and copy them to a server if there is one, until standard input says ``done``.
 
-    If standard input ends without that, or the parent process does, this process ends after the run being written.
+    What is left is done then. If standard input ends without that, or the parent process does, this process ends after
+    the run being written.
     """
     done = threading.Event()
     threading.Thread(target=_listen, args=(done,), daemon=True).start()
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     index, store = Index(settings.tracking, settings.report), Store(records)
-    server, why_not = Server(settings.tracking.uri) if settings.tracking.uri else None, ""
     seen: set[str] = set()
-    ended = False
+    ended, why_not = False, ""
     while not ended:
         ended = done.wait(SECONDS_BETWEEN_LOOKS)
         present = set(store.identities())

@@ -11,6 +11,7 @@ import contextlib
 import math
 import re
 import sys
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,10 +47,12 @@ class Server:
     Attributes
     ----------
     uri : str
+    again : str
+        The command that pushes what is not there.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, uri: str, again: str) -> None:
+        self.uri, self.again = uri, again
         self._known: dict[str, _Copied | None] = {}
 
     @cached_property
@@ -80,10 +83,8 @@ class Server:
                 raise
             except Exception as error:  # MLflow's client and those of the stores of artifacts have none in common
                 self._known.clear()  # another machine may have been at it
-                again = f"python pipelines/index.py tracking=server tracking.uri={self.uri}"
-                raise UserError(
-                    f"tracking.uri={self.uri}: not all runs are there ({_reason(error)}); `{again}` pushes the others"
-                ) from None
+                why = f"not all runs are there ({_reason(error)}); `{self.again}` pushes the others"
+                raise UserError(f"tracking.uri={self.uri}: {why}") from None
 
     def _push(self, index: Index, name: str, cells: dict[str, set[str]]) -> int:
         if name not in self._known:
@@ -223,4 +224,4 @@ def _reason(error: BaseException) -> str:
             return "it does not answer"
         if isinstance(one, OSError) and one.strerror:
             return one.strerror
-    return first_line(error)[:300]
+    return textwrap.shorten(first_line(error), 300, placeholder=" ...")
