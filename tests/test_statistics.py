@@ -18,6 +18,7 @@ from circlemlp.report.statistics import (
     proportion,
     replicates_to_decide,
     shares,
+    shares_of_replicates,
     simultaneous,
     trimmed_mean,
 )
@@ -200,6 +201,23 @@ def test_the_number_of_replicates_that_would_decide_has_its_power():
     rng, n = np.random.default_rng(1), replicates_to_decide(Interval(0.5, 0.0, 1.0), 2, 10, 0.1)
     means = rng.normal(0.5, 0.25 * math.sqrt(10), (4000, n)).mean(axis=1)
     assert 0.77 < np.mean(means > 2 * 0.25 * math.sqrt(10 / n)) < 0.83
+
+
+def test_the_shares_of_few_replicates_have_those_of_many_in_their_intervals():
+    random = np.random.default_rng(0)
+    cells = np.array([[0.0, 3.0, 5.0], [2.0, 4.0, 9.0]])[..., np.newaxis]
+    many = shares(cells + random.normal(size=(2, 3, 20_000)))
+    draws = [cells + random.normal(size=(2, 3, 10)) for _ in range(400)]
+    for name in ("rows", "columns"):
+        found = [shares_of_replicates(values)[name] for values in draws]
+        assert 0.9 <= np.mean([many[name] in one for one in found]) <= 0.99
+        assert [one.estimate for one in found] == [shares(values)[name] for values in draws]
+        assert all(0 <= one.low <= one.estimate <= one.high <= 1 for one in found)
+    grouped = shares_of_replicates(cells + random.normal(size=(2, 3, 4000)))["columns"]
+    assert many["columns"] in grouped
+    assert grouped.high - grouped.low < 0.03
+    assert not shares_of_replicates(draws[0][..., :4])["rows"].exists
+    assert math.isnan(shares_of_replicates(np.full((2, 2, 9), 0.1))["rows"].estimate)
 
 
 def test_shares_by_hand_and_that_they_add_up():

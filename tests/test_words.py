@@ -40,7 +40,8 @@ def says(sentences):
 )
 def test_the_first_sentence_says_what_explains_the_error(errors, rate, architecture):
     text = headline.explained(sweep(errors))
-    assert re.search(f"over the grid\\), the learning rate explains ({rate}), the architecture ({architecture}),", text)
+    explains = rf"the learning rate explains ({rate}) \(\d+% to \d+%\), the architecture ({architecture}) \("
+    assert re.search(rf"over the grid\), {explains}", text)
     assert text.endswith("is left to replicates.")
 
 
@@ -174,12 +175,14 @@ def confirmed(comparison, replicates=10, **keys):
 def test_the_population_is_named():
     text = headline.population(sweep([[0.1, 0.2], [0.1, 0.2]]))
     assert "Replicates differ in points and initialisation; replicates of the same" in text
-    assert text.endswith("on fresh draws of the data with fresh initialisations.")
+    assert "on fresh draws of the data with fresh initialisations." in text
+    assert text.endswith("explain are the jackknife's.")
     batches = made_up((4,), 0.1, [0.1] * 3)
     batches.ingredients["config"]["training"]["batch_size"] = 10
     text = headline.population(compare([batches], SETTINGS))
     assert "Replicates differ in points, initialisation and shuffling" in text
     assert "There are no intervals" in text
+    assert "jackknife" not in text
 
 
 def test_it_is_said_who_chose_and_who_judges():
@@ -536,7 +539,7 @@ def test_of_a_thousand_cells_every_sentence_is_there_and_short():
     ]
     comparison = compare(records, SETTINGS)
     first, second, third = headline.headline(comparison)
-    assert re.search(r"the learning rate explains \d+%, the architecture \d+%", first)
+    assert re.search(r"the learning rate explains \d+% \(\d+% to \d+%\), the architecture \d+% \(", first)
     assert re.search(r"it is undecided against (2-\d+-1, ){6}and \d\d more\.$", second)
     assert third.startswith("What limits this: 1000 of 1000 cells still improve after 6 epochs")
     everything = [first, second, third, *words.findings(comparison), words.judged_again(comparison)]

@@ -42,11 +42,12 @@ def explained(comparison: Comparison) -> str:
         reason = f"there is only one {'architecture' if len(values) < 2 else 'learning rate'}"
     elif len(rates) < 2:
         reason = "there are no two learning rates at which the true error of every architecture is known"
-    elif math.isnan(statistics.shares(values)["rows"]):
+    elif math.isnan((found := statistics.shares_of_replicates(values))["rows"].estimate):
         reason = "no two networks differ in it"
     if reason:
         return f"How much of the true error learning rate and architecture each explain cannot be said: {reason}."
-    part = {name: f"{share:.0%}" for name, share in statistics.shares(values).items()}
+    part = {name: f"{share.estimate:.0%}" for name, share in found.items()}
+    rate, shape = (words.interval(found[name], ".0%") for name in ("columns", "rows"))
     grid_of = "the tuning grid" if comparison.confirmation else "the grid"
     where = f"over {grid_of}" + (f", {len(rates)} of its {total} rates, without holes" if len(rates) < total else "")
     rest = (
@@ -56,7 +57,7 @@ def explained(comparison: Comparison) -> str:
     )
     return (
         f"Of the differences in true error (sums of squares of its logarithm, {where}), the learning rate explains "
-        f"{part['columns']}, the architecture {part['rows']}, {rest}."
+        f"{rate}, the architecture {shape}, {rest}."
     )
 
 
@@ -165,6 +166,8 @@ def population(comparison: Comparison) -> str:
         f"Replicates differ in {', '.join(varied[:-1])}{' and ' * (len(varied) > 1)}{varied[-1]}; {shared}. "
         f"So intervals and verdicts speak about networks that this recipe gives on {population}."
     )
+    if "% (" in explained(comparison):
+        text += " The intervals of the shares that learning rate and architecture explain are the jackknife's."
     if comparison.judging.replicates < FEWEST:
         text += f" There are no intervals: they take at least {FEWEST} replicates."
     return text
