@@ -7,6 +7,8 @@ from circlemlp.config import CellConfig, Data, Disk, Model, QuarterCircle
 from circlemlp.core.parameters import Layout
 
 NAMES = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z/][\w.:/-]*", re.ASCII)
+"""A text that Hydra reads as itself without quotes."""
 
 
 def architecture(model: Model) -> str:
@@ -31,7 +33,7 @@ def in_hydra(value: Any) -> str:
         return "null" if value is None else str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(map(in_hydra, value))}]"
-    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z/][\w.:/-]*", value, re.ASCII):
+    if isinstance(value, str) and not PLAIN.fullmatch(value):
         # A backslash escapes a quote and the beginning of an interpolation; before these it is escaped itself.
         return "'" + re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value) + "'"
     return str(value)
