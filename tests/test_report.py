@@ -394,7 +394,7 @@ def test_every_number_about_the_best_rates_is_of_the_replicates_that_judge(tmp_p
     best = text.partition("## Architectures in pairs")[2].partition("##")[0]
     assert "All numbers here are of replicates 3 to 7." in best
     assert re.findall(r"^\| (2-\S+) .*\| (\d of \d) ", best, re.M) == [("2-4-1", "0 of 5"), ("2-6-3-1", "5 of 5")]
-    assert "mean over replicates 3 to 7, without those that diverged, and band" in text
+    assert "median of replicates 3 to 7, without those that diverged, and band" in text
     assert "not judged" not in text
     for said in ("The diamond is the confirmed estimate", "with 95% intervals"):
         assert said in text

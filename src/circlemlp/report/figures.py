@@ -41,7 +41,7 @@ def write(drawing: style.Drawing, path: Path) -> Picture:
 
 
 def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
-    """Draw mean curves over replicates, with a band from the lowest to the highest."""
+    """Draw the median curves of replicates, with a band from the lowest to the highest."""
     n = min(len(comparison.best), MOST_PANELS)
     columns = min(n, 2)
     rows = -(-n // columns)
@@ -58,6 +58,7 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
                 known,
                 x="epoch",
                 y=f"{split}_loss",
+                estimator="median",
                 errorbar=RANGE,
                 err_kws={"linewidth": 0},
                 color=light(color),
@@ -68,7 +69,7 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
                 ax=axes,
             )
             last = known[known["epoch"] == known["epoch"].max()]
-            ends.append(words.number(float(last[f"{split}_loss"].mean())))
+            ends.append(words.number(float(last[f"{split}_loss"].median())))
         axes.set(xlabel="", ylabel="")
         axes.set_title(f"{name} at {words.rate(best.cell.learning_rate)}", color=of_architecture(name))
         axes.set(yscale="log")
@@ -83,7 +84,7 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
     note = (f"The first {MOST_PANELS} architectures. " if n < len(comparison.best) else "") + (
         f"Each architecture at its best learning rate, {judged}"
         if comparison.judging.replicates == 1
-        else f"Each architecture at its best learning rate: mean over {judged}, without those "
+        else f"Each architecture at its best learning rate: median of {judged}, without those "
         "that diverged, and band from the lowest to the highest"
     )
     if comparison.confirmation and any(best.lacks for best in comparison.best):

@@ -271,8 +271,9 @@ def shares(values: Floats) -> dict[str, float]:
 def shares_of_replicates(values: Floats) -> dict[str, Interval]:
     """Return the shares, as ``shares`` does, each with the jackknife's interval over the replicates.
 
-    Of many replicates, groups are left out and not single ones. In simulations of ten replicates, 88 to 95 % of the
-    nominal 95 % intervals have in them what 20,000 replicates give, for shares that are not near zero.
+    Of many replicates, groups are left out and not single ones. The intervals are approximate: with ten of the shipped
+    replicates drawn again and again, 93 and 95 % of them have in them the share of the architecture and that of the
+    learning rate; 91 and 71 % where the logarithms of errors scatter as a lognormal number does, with a long tail.
     """
     n = values.shape[2]
     whole, groups = shares(values), np.array_split(np.arange(n), min(n, MOST_GROUPS))
