@@ -176,7 +176,7 @@ def test_the_population_is_named():
     text = headline.population(sweep([[0.1, 0.2], [0.1, 0.2]]))
     assert "Replicates differ in points and initialisation; replicates of the same" in text
     assert "on fresh draws of the data with fresh initialisations." in text
-    assert text.endswith("explain are the jackknife's, and approximate.")
+    assert text.endswith("are the jackknife's, and approximate.")
     batches = made_up((4,), 0.1, [0.1] * 3)
     batches.ingredients["config"]["training"]["batch_size"] = 10
     text = headline.population(compare([batches], SETTINGS))

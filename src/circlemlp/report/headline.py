@@ -167,7 +167,7 @@ def population(comparison: Comparison) -> str:
         f"So intervals and verdicts speak about networks that this recipe gives on {population}."
     )
     if "% (" in explained(comparison):
-        text += " The intervals of the shares that learning rate and architecture explain are the jackknife's, and approximate."
+        text += " The intervals of the shares of learning rate and architecture are the jackknife's, and approximate."
     if comparison.judging.replicates < FEWEST:
         text += f" There are no intervals: they take at least {FEWEST} replicates."
     return text
