@@ -24,6 +24,7 @@ from circlemlp.store import disk
 from circlemlp.store.records import Store
 from circlemlp.store.results import export
 from circlemlp.store.trained import join
+from circlemlp.tracking.experiments import address
 from conftest import TINY, Project
 from made_up import GRID, SETTINGS
 
@@ -485,3 +486,28 @@ def test_a_run_leads_to_its_row_in_the_report_and_its_address_needs_no_index(bro
         link = page.get_by_role("link", name="reports/smoke/report.html")
         page.goto(f"http://127.0.0.1:{port}{link.get_attribute('href')}")
         expect(page.get_by_text("the row")).to_be_in_viewport()
+
+
+HEADS = """() => [...document.querySelectorAll(".ag-header-cell[col-id]")].flatMap(cell => {
+  const text = [...cell.querySelectorAll("*")].find(e => !e.children.length && e.innerText && e.innerText.trim());
+  if (!text) return [];
+  const [outer, inner] = [cell, text].map(e => e.getBoundingClientRect());
+  return [[outer.left, text.innerText, inner.right < outer.right]];
+}).sort(([one], [other]) => one - other).map(([_, ...head]) => head)"""
+"""The heads of the columns from left to right, and whether each is seen to its end."""
+
+
+def test_the_page_that_opens_tells_cells_apart_and_then_what_they_came_to(browser, template, tmp_path, monkeypatch):
+    project = with_records(tmp_path / "project", template, [])
+    monkeypatch.chdir(project.folder)
+    export(Path("results/smoke"), GRID)
+    with serving(project) as (_, port), browser.new_page(viewport={"width": 2200, "height": 900}) as page:
+        page.goto(f"http://127.0.0.1:{port}/{address('1', 'cells')}")
+        expect(page.get_by_role("link", name="2-6-3-1 lr 0.03")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("bad_runs")).to_be_visible()
+        heads = page.evaluate(HEADS)
+    assert [name for name, _ in heads[:9]] == [
+        *("Run Name", "Created", "architecture", "optimizer.learning_rate", "model.initialisation"),
+        *("true_error", "validation_loss", "validation_accuracy", "bad_runs"),
+    ]
+    assert all(whole for _, whole in heads[:9])

@@ -25,11 +25,19 @@ BY_HAND = "sweeps_by_hand"
 """Holds the records that no experiment has."""
 CELLS, CONFIRMED = "cells", "confirmed"
 """The keys of the views."""
-COLUMNS = (
-    *(f"params.`{key}`" for key in ("architecture", "optimizer.learning_rate", "model.initialisation")),
-    f"tags.`{STAGE}`",
-    *(f"metrics.`{key}`" for key in ("true_error", "validation_loss", "validation_accuracy", "bad_runs")),
-)
+COLUMNS = {
+    "params.`architecture`": 105,
+    "params.`optimizer.learning_rate`": 165,
+    "params.`model.initialisation`": 145,
+    "metrics.`true_error`": 110,
+    "metrics.`validation_loss`": 120,
+    "metrics.`validation_accuracy`": 145,
+    "metrics.`bad_runs`": 90,
+    f"tags.`{STAGE}`": 120,
+}
+"""The columns of the views in their order, and the pixels that their heads need."""
+ALWAYS = {"attributes.`Run Name`": 215, "runDateAndNestInfo": 130}
+"""Those before them, which MLflow always shows; a name has room for the largest architecture and ``confirmed``."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,9 @@ def page_tags() -> dict[str, str]:
             "searchFilter": condition,
             "orderByKey": "metrics.`true_error`",
             "orderByAsc": True,
-            "selectedColumns": COLUMNS,
+            "selectedColumns": list(COLUMNS),
+            "columnOrder": list(ALWAYS | COLUMNS),  # otherwise parameters come last, out of sight
+            "columnWidths": ALWAYS | COLUMNS,
         }
         packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
         value = {"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"}
