@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import joblib
 import pytest
 
 from circlemlp import pinning
@@ -62,6 +63,11 @@ def test_a_pin_that_did_not_take_is_an_error():
         NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL",
     )
     assert "numerics=portable: NumPy's SIMD level is" in said
+
+
+@needs_avx2
+@pytest.mark.skipif(joblib.cpu_count() < 2, reason="on one core, a BLAS takes one thread")
+def test_a_second_thread_is_an_error():
     said = in_a_process(NOT_PINNED, OPENBLAS_CORETYPE="Haswell", OPENBLAS_NUM_THREADS="2")
     assert "BLAS did not take one thread" in said
 

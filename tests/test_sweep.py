@@ -310,7 +310,8 @@ def test_a_disk_that_takes_no_more_is_said_once(tiny):
 
 
 def test_a_launcher_that_cannot_start_is_told_with_a_remedy_that_works(tiny):
-    arguments = ("-m", "hydra/launcher=joblib", "hydra.launcher.pre_dispatch=nonsense", "training.seed=1,2", *TINY)
+    broken = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.pre_dispatch=nonsense")
+    arguments = ("-m", *broken, "training.seed=1,2", *TINY)
     done = tiny.train(*arguments, code=1)
     assert "the launcher failed: " in done.stderr
     assert "2 of 2 cells were not trained, because the launcher failed; hydra/launcher=basic trains them" in done.stdout
