@@ -42,7 +42,7 @@ def main() -> int:
     listening = listen(config.tracking.port) if serving else None
     index = Index(config.tracking, config.report)
     if everything:
-        index.restore()
+        print(f"{config.tracking.database}: {index.restore()} cells brought back")
     added = index.bring_up_to_date(Store(Path(config.paths.records)), exported_folders())
     print(f"{config.tracking.database}: {added} cells added", flush=True)
     if server := _server(config.paths.records, config.tracking):

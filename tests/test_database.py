@@ -272,6 +272,7 @@ def test_another_place_of_artifacts_is_refused_in_one_line_whose_remedy_works(pl
     moved = tracking.model_copy(update={"artifacts": str(tmp_path / "others")})
     with pytest.raises(UserError, match=r"keeps its artifacts in .*/artifacts, not in .*/others; move it away"):
         Index(moved, SETTINGS)
+    assert not Path(moved.artifacts).exists()
     Path(tracking.database).unlink()
     assert up_to_date(respelled(moved), store) == 5
     assert len(list((tmp_path / "others").rglob("boundary.png"))) == 5

@@ -239,7 +239,7 @@ def test_what_was_deleted_comes_back_with_all(indexed):
         connection.execute("UPDATE runs SET lifecycle_stage = 'deleted'")  # as MLflow does
     assert indexed.run(*INDEX).stdout == "mlflow.db: 0 cells added\n"
     assert finished(indexed) == (0, 0)
-    assert indexed.run(*INDEX, "--all").stdout == "mlflow.db: 0 cells added\n"
+    assert indexed.run(*INDEX, "--all").stdout == "mlflow.db: 5 cells brought back\nmlflow.db: 0 cells added\n"
     assert finished(indexed) == (5, 0)
 
 

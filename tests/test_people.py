@@ -34,7 +34,7 @@ def test_what_was_deleted_stays_deleted_until_it_is_asked_for(place):
     index = Index(tracking, SETTINGS)
     assert index.bring_up_to_date(store) == 0
     assert [len(runs) for runs in runs_of(tracking)[1:]] == [4, 13]
-    index.restore()
+    assert index.restore() == 1
     assert index.bring_up_to_date(store) == 0
     assert [len(runs) for runs in runs_of(tracking)[1:]] == [5, 15]
 
@@ -66,7 +66,7 @@ def test_a_deleted_experiment_stays_deleted_until_it_is_asked_for(place, capsys)
         "python pipelines/index.py --all brings back what was deleted"
     )
     assert index.addresses() == {}
-    index.restore()
+    assert index.restore() == 3
     assert index.bring_up_to_date(store) == 2
     assert [len(runs) for runs in runs_of(tracking)[1:]] == [5, 15]
 

@@ -69,11 +69,11 @@ class Index:
         self._replicates: dict[tuple[str, Stage], int] = {}
         self.artifacts = self._artifacts.absolute().as_uri()
         self.database = Database(Path(tracking.database))
-        check_place(self._artifacts.absolute(), self._artifacts.absolute(), "artifacts")
         with self.database.alone():
             self._store = self.database.open()
             self._models = models.Models(self._store, self.database.uri, self._artifacts, self._report)
             self._check_artifacts()
+        check_place(self._artifacts.absolute(), self._artifacts.absolute(), "artifacts")
 
     def bring_up_to_date(self, records: Store, results: Sequence[Path] = ()) -> int:
         """Index what is not indexed yet, and return how many cells are new or have other replicates.
@@ -147,8 +147,9 @@ class Index:
             except UserError as error:
                 left_out.append(error)
 
-    def restore(self) -> None:
-        """Bring back what was deleted in MLflow's pages."""
+    def restore(self) -> int:
+        """Bring back what was deleted in MLflow's pages, and return how many cells that are."""
+        before = self._count()
         with self.database.alone():
             for experiment in self._experiments().values():
                 if experiment.lifecycle_stage == "deleted":
@@ -156,6 +157,7 @@ class Index:
             with self._session() as session:
                 rows.restore(session)
             self._models.restore()
+        return self._count() - before
 
     def addresses(self) -> dict[str, str]:
         """Return where MLflow shows each experiment, by its name: the cells that judge, if there are any."""
@@ -178,6 +180,9 @@ class Index:
                 ]
             found[name] = {run: records.get(run, set()) for run in set().union(*stages)}
         return found
+
+    def _count(self) -> int:
+        return sum(map(len, self.cells().values()))
 
     def _check_artifacts(self) -> None:
         """Refuse another place of artifacts than that of the artifacts that are there."""
