@@ -231,9 +231,12 @@ class Indexed:
 
 
 def logarithmic(epochs: int, points: int) -> NDArray[np.int64]:
-    """Return at most ``points`` epochs from 0 to the last, both kept; the later, the further apart."""
-    spaced = np.geomspace(1, epochs, points - 1) if points > 2 else [epochs]
-    return np.unique(np.concatenate([[0], spaced, [epochs]]).round().astype(np.int64))
+    """Return ``points`` epochs from 0 to the last, both kept, or all of them; the later, the further apart."""
+    chosen = [0, 1][: points - 1]
+    for left in range(points - 2, 0, -1):
+        last = chosen[-1]  # the first ones follow each other, and what is left is spaced anew after each
+        chosen.append(min(epochs, max(last + 1, round(last * (epochs / last) ** (1 / left)))))
+    return np.unique([*chosen, epochs])
 
 
 def _in_lines(command: str) -> str:
