@@ -203,7 +203,7 @@ def test_a_terminal_shows_progress_and_a_pipe_does_not(tiny):
     assert quiet.stderr == ""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        ["python", "pipelines/train.py", *arguments, "training.epochs=3000"],
+        ["python", "pipelines/train.py", *arguments, "training.epochs=20000"],
         cwd=tiny.folder,
         env={**tiny.environment, "TERM": "xterm", "COLUMNS": "120"},
         stdin=subprocess.DEVNULL,

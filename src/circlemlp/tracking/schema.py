@@ -49,8 +49,10 @@ def upgrade(database: Path, remedy: str) -> str:
         for copy in (aside / "old.db", aside / "new.db"):
             _copy(database, copy)
         engine = utils.create_sqlalchemy_engine(f"sqlite:///{aside / 'new.db'}")
-        utils._upgrade_db(engine)
-        engine.dispose()
+        try:
+            utils._upgrade_db(engine)
+        finally:
+            engine.dispose()
         (aside / "old.db").rename(backup)
         (aside / "new.db").replace(database)
     return f"{database}: upgraded for MLflow {mlflow.__version__}; as it was before, it is {backup}"
