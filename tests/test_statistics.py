@@ -220,6 +220,15 @@ def test_the_shares_of_few_replicates_have_those_of_many_in_their_intervals():
     assert math.isnan(shares_of_replicates(np.full((2, 2, 9), 0.1))["rows"].estimate)
 
 
+def test_the_interval_of_a_share_is_that_of_pseudovalues():
+    values = np.random.default_rng(1).normal(size=(2, 3, 10)) + np.arange(6).reshape(2, 3, 1)
+    whole = shares(values)["columns"]
+    pseudo = [10 * whole - 9 * shares(np.delete(values, one, axis=2))["columns"] for one in range(10)]
+    half = 2.2621572 * np.std(pseudo, ddof=1) / math.sqrt(10)  # Student's quantile of 97.5 % with 9 degrees of freedom
+    found = shares_of_replicates(values)["columns"]
+    assert (found.low, found.high) == pytest.approx((whole - half, whole + half), abs=1e-7)
+
+
 def test_shares_by_hand_and_that_they_add_up():
     # Rows differ by 2, columns by 4, nothing else: 8 values, sums of squares 8 and 32.
     table = np.array([[0.0, 4.0], [2.0, 6.0]])[..., np.newaxis] + np.zeros(2)

@@ -12,6 +12,8 @@ References
 .. [3] Westfall and Young (1993), "Resampling-based multiple testing", section 2.3: the largest statistic.
 .. [4] Hesterberg (2015), "What teachers should know about the bootstrap", The American Statistician 69: the
    expanded percentile interval, ``ExpandProbs`` in his package resample for R.
+.. [5] Tukey (1958), "Bias and confidence in not quite large samples", Annals of Mathematical Statistics 29: the
+   jackknife. Kott (2001), "The delete-a-group jackknife", Journal of Official Statistics 17.
 """
 
 import math
@@ -269,11 +271,12 @@ def shares(values: Floats) -> dict[str, float]:
 
 
 def shares_of_replicates(values: Floats) -> dict[str, Interval]:
-    """Return the shares, as ``shares`` does, each with the jackknife's interval over the replicates.
+    """Return the shares, as ``shares`` does, each with the jackknife's interval over the replicates [5]_.
 
-    Of many replicates, groups are left out and not single ones. The intervals are approximate: with ten of the shipped
-    replicates drawn again and again, 93 and 95 % of them have in them the share of the architecture and that of the
-    learning rate; 91 and 71 % where the logarithms of errors scatter as a lognormal number does, with a long tail.
+    The squared standard error is (g - 1) / g times the sum of the squared deviations of the g shares that are left when
+    one replicate, or one of g groups of many replicates, is left out. The intervals are approximate: with ten of the
+    shipped replicates drawn again and again, 93 and 95 % of them have in them the share of the architecture and that of
+    the learning rate; 91 and 71 % where the logarithms of errors scatter as a lognormal number does, with a long tail.
     """
     n = values.shape[2]
     whole, groups = shares(values), np.array_split(np.arange(n), min(n, MOST_GROUPS))
