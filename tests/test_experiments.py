@@ -16,11 +16,12 @@ import circlemlp.tracking  # noqa: F401, for its settings, which MLflow reads wh
 from mlflow import MlflowClient
 
 from circlemlp.config import Disk
+from circlemlp.store.identity import code_digest
 from circlemlp.store.records import Volatile
 from circlemlp.tracking import experiments
 from circlemlp.tracking.experiments import BY_HAND, Experiment
 from circlemlp.tracking.index import Index
-from circlemlp.tracking.runs import STAGE
+from circlemlp.tracking.runs import CODE, STAGE
 from conftest import SOURCE
 from indexes import (
     JUDGED,
@@ -143,6 +144,27 @@ def test_saved_views_list_cells_by_true_error(place, tmp_path, monkeypatch):
     (judged,) = (one for name, one in Index(tracking, SETTINGS).addresses().items() if name == "smoke")
     assert judged.endswith("viewStateShareKey=confirmed")
     assert all(one.endswith("=cells") for name, one in Index(tracking, SETTINGS).addresses().items() if name != "smoke")
+
+
+def test_a_view_shows_a_cell_once_as_the_present_core_trained_it(place):
+    store, tracking = place
+
+    def shown():
+        up_to_date(tracking, store)
+        client, cells, _ = runs_of(tracking, "mine")
+        runs = client.search_runs([cells[0].info.experiment_id], views(client, "mine")["cells"]["searchFilter"])
+        return len(cells), [run.data.tags[CODE][:1] for run in runs]
+
+    def trained_by(core, year):
+        told = Volatile(experiment="mine", started_at=f"{year}-01-02T03:04:05+00:00")
+        store.save(replace(GRID[0], ingredients=GRID[0].ingredients | {"code": core}, volatile=told))
+
+    n = len(GRID)
+    assert shown() == (n, ["c"] * n)
+    trained_by("a" * 64, 2020)
+    assert shown() == (n + 1, ["c"] * n)  # of two cores that are not the present one, the last that trained
+    trained_by(code_digest(), 2010)
+    assert shown() == (n + 2, [code_digest()[0]])
 
 
 def test_replicates_have_runs_only_where_they_are_few(place, tmp_path, monkeypatch):

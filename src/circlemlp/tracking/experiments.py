@@ -19,7 +19,7 @@ from circlemlp.errors import UserError
 from circlemlp.project import CONF
 from circlemlp.report.commands import commands, making
 from circlemlp.store.trained import Trained
-from circlemlp.tracking.runs import KIND, STAGE
+from circlemlp.tracking.runs import CODE, KIND, STAGE
 
 BY_HAND = "sweeps_by_hand"
 """Holds the records that no experiment has."""
@@ -158,12 +158,19 @@ VIEWS: Mapping[str, tuple[str, str]] = {
 """By their keys: what they are called, and which runs they show."""
 
 
-def page_tags() -> dict[str, str]:
-    """Return the tags by which MLflow's pages show an experiment: its kind, and saved views as they share theirs."""
+def page_tags(core: str | None = None) -> dict[str, str]:
+    """Return the tags by which MLflow's pages show an experiment: its kind, and saved views as they share theirs.
+
+    Parameters
+    ----------
+    core : str, optional
+        The digest of the core whose cells the views show. Without it, they show those of every core.
+    """
+    of_core = f" and tags.`{CODE}` = '{core}'" if core else ""
     tags = {"mlflow.experimentKind": "custom_model_development"}
     for key, (name, condition) in VIEWS.items():
         state = {
-            "searchFilter": condition,
+            "searchFilter": condition + of_core,
             "orderByKey": "metrics.`true_error`",
             "orderByAsc": True,
             "selectedColumns": list(COLUMNS),

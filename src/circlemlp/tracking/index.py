@@ -18,6 +18,7 @@ from circlemlp import wording
 from circlemlp.config import Report, Tracking
 from circlemlp.errors import UserError
 from circlemlp.report.cell_results import CellResult, by_architecture
+from circlemlp.store.identity import code_digest
 from circlemlp.store.records import DamagedRecord, Record, Store
 from circlemlp.store.stages import Stage, run_id, stage_of
 from circlemlp.store.trained import join
@@ -101,6 +102,7 @@ class Index:
             for of, group in self._read([records], new, left_out):
                 written |= self._add(of, group, [records], there, left_out, but=decided)
             self._recommend(results, left_out)
+            self._show_one_core()
             self._name(left_out)
             if written:
                 self.database.analyze()
@@ -133,6 +135,19 @@ class Index:
             written |= self._add(of, group, [records, store], there, left_out, own=own)
         decided |= known.keys() | written
         return written
+
+    def _show_one_core(self) -> None:
+        """Let the views show each cell once: as the present core trained it, or else the one that trained last."""
+        for experiment in self._experiments().values():
+            if experiment.lifecycle_stage == "deleted":
+                continue
+            with self._session() as session:
+                cores = rows.cores(session, experiment.experiment_id)
+            core = code_digest() if code_digest() in cores else next(iter(cores), None)
+            for key, value in page_tags(core if len(cores) > 1 else None).items():
+                if experiment.tags.get(key) != value:
+                    with writing():
+                        self._store.set_experiment_tag(experiment.experiment_id, ExperimentTag(key, value))
 
     def _recommend(self, results: Sequence[Path], left_out: list[Exception]) -> None:
         """Have the model that each experiment recommends."""

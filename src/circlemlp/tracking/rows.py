@@ -20,10 +20,11 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlRun,
     SqlTag,
 )
+from sqlalchemy import func
 from sqlalchemy.dialects.sqlite import insert
 
 from circlemlp.store.stages import Stage
-from circlemlp.tracking.runs import KIND, PARENT, RECORDS, STAGE, Run
+from circlemlp.tracking.runs import CODE, KIND, PARENT, RECORDS, STAGE, Run
 
 FINISHED, ACTIVE, DELETED = "FINISHED", "active", "deleted"
 AT_ONCE = 500
@@ -177,6 +178,13 @@ def at_stage(session: Any, experiment_id: str, stage: Stage, *, deleted: bool) -
     if not deleted:
         runs = runs.filter_by(lifecycle_stage=ACTIVE)
     return {run for (run,) in runs.join(SqlTag).filter(SqlTag.key == STAGE, SqlTag.value == stage)}
+
+
+def cores(session: Any, experiment_id: str) -> list[str]:
+    """Return the digests of the cores that trained an experiment's cells, that of the latest cell first."""
+    runs = session.query(SqlTag.value).join(SqlRun, SqlRun.run_uuid == SqlTag.run_uuid)
+    own = runs.filter(SqlTag.key == CODE, SqlRun.experiment_id == int(experiment_id), SqlRun.lifecycle_stage == ACTIVE)
+    return [core for (core,) in own.group_by(SqlTag.value).order_by(func.max(SqlRun.start_time).desc())]
 
 
 def count_replicates(session: Any, experiment_id: str, stage: Stage, but: str) -> int:

@@ -19,6 +19,8 @@ from circlemlp.store.trained import Trained
 
 RECORDS, KIND, STAGE = "circlemlp.records", "circlemlp.kind", "circlemlp.stage"
 """Tags: the identities of the records that are in the run of a cell, and which kind and stage a run is of."""
+CODE = "circlemlp.code_digest"
+"""A tag: which core trained a cell."""
 PARENT = "mlflow.parentRunId"
 
 
@@ -109,7 +111,7 @@ class Indexed:
                 KIND: "cell",
                 STAGE: self.stage,
                 RECORDS: " ".join(record.identity for record in trained.records),
-                "circlemlp.code_digest": first.ingredients["code"],
+                CODE: first.ingredients["code"],
                 "mlflow.note.content": self._description(),
                 **self._source(),
             },
