@@ -184,6 +184,13 @@ def test_a_place_that_cannot_be_written_is_one_line(key, place, tmp_path):
             Index(tracking.model_copy(update={key: str(where)}), SETTINGS)
 
 
+def test_a_refused_place_of_artifacts_leaves_no_database(nowhere):
+    _, tracking = nowhere
+    with pytest.raises(UserError, match=r"tracking\.artifacts="):
+        Index(tracking.model_copy(update={"artifacts": "/sys/inside"}), SETTINGS)
+    assert not Path(tracking.database).exists()
+
+
 def test_every_character_in_a_setting_works_or_is_refused(place, tmp_path, monkeypatch):
     store, tracking = place
     monkeypatch.chdir(tmp_path)

@@ -34,6 +34,7 @@ from circlemlp.store.identity import code_digest
 from circlemlp.store.npz import unpack
 from circlemlp.store.records import Store
 from circlemlp.store.results import export, exported_folders, read
+from circlemlp.tracking import models
 from circlemlp.tracking.index import Index
 from conftest import Project
 from made_up import SETTINGS, made_up
@@ -161,7 +162,7 @@ def test_a_model_is_numbers_and_sources_and_says_nothing_of_this_machine(place):
     assert (folder / "requirements.txt").read_text().splitlines()[-1] == f"numpy=={np.__version__}"
 
 
-def test_what_is_there_is_left_alone_and_what_was_deleted_comes_back_when_asked_for(place):
+def test_what_is_there_is_left_alone_and_what_was_deleted_comes_back_when_asked_for(place, monkeypatch):
     client = up_to_date(place)
     before = versions(client), logged(client), {path: path.stat().st_mtime_ns for path in files(place).rglob("*")}
     client = up_to_date(place)
@@ -176,6 +177,9 @@ def test_what_is_there_is_left_alone_and_what_was_deleted_comes_back_when_asked_
     assert list(versions(client)) == [2]
     assert client.get_model_version_by_alias("circlemlp", "champion").version == 2
     assert [one.model_id for one in logged(client)] == [model.model_id]
+    client.delete_model_version("circlemlp", "2")
+    monkeypatch.setattr(models, "CORE", place)  # another core, which the model does not need: it has its own
+    assert list(versions(up_to_date(place, everything=True))) == [3]
 
 
 def test_each_experiment_has_a_version_and_the_champion_is_the_lowest_of_the_newest(place):

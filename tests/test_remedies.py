@@ -116,6 +116,7 @@ def test_remedies_of_command_lines(mistaken, says, remedied):
             "python pipelines/index.py paths.records=other tracking.database=b.db",
         ),
         (["tracking.database='null'"], None),
+        (["tracking.database='a\\\\'"], None),
         (["tracking.uri='https://[::1]:5000/~me'"], None),
         (["tracking.artifacts='it\\'s $HOME, \\\\\\${a}=b; [1]'"], None),
     ],

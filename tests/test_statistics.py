@@ -213,6 +213,8 @@ def test_the_shares_of_few_replicates_have_those_of_many_in_their_intervals():
         assert 0.9 <= np.mean([many[name] in one for one in found]) <= 0.99
         assert [one.estimate for one in found] == [shares(values)[name] for values in draws]
         assert all(0 <= one.low <= one.estimate <= one.high <= 1 for one in found)
+    uneven = [shares_of_replicates(cells + random.normal(size=(2, 3, 30)))["columns"] for _ in range(200)]
+    assert 0.9 <= np.mean([many["columns"] in one for one in uneven]) <= 0.99
     grouped = shares_of_replicates(cells + random.normal(size=(2, 3, 4000)))["columns"]
     assert many["columns"] in grouped
     assert grouped.high - grouped.low < 0.03

@@ -50,12 +50,12 @@ def test_the_words_of_the_first_sentences_are_explained_below_them():
     assert text.startswith(
         "2-4-1 is a network of two inputs, a hidden layer of 4 nodes, and one output. Its true error"
     )
-    assert text.endswith("one training of a cell, from initial weights of its own and on points of its own.")
+    assert text.endswith("Those of a cell differ in their initial weights and in their points.")
     deep = compare([made_up((6, 3), 0.1, [0.1, 0.2], draws="shared")], SETTINGS)
     assert headline.terms(deep).startswith(
         "2-6-3-1 is a network of two inputs, hidden layers of 6 and 3 nodes, and one"
     )
-    assert headline.terms(deep).endswith("one training of a cell, from initial weights of its own.")
+    assert headline.terms(deep).endswith("Those of a cell differ in their initial weights.")
 
 
 def test_an_interaction_is_called_one():

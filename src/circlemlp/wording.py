@@ -34,8 +34,9 @@ def in_hydra(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(in_hydra, value))}]"
     if isinstance(value, str) and not PLAIN.fullmatch(value):
-        # A backslash escapes a quote and the beginning of an interpolation; before these it is escaped itself.
-        return "'" + re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value) + "'"
+        # A backslash escapes a quote and the beginning of an interpolation; before these, and before the quote at the
+        # end, it is escaped itself.
+        return "'" + re.sub(r"(\\+)\Z", r"\1\1", re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value)) + "'"
     return str(value)
 
 

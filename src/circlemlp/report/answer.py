@@ -12,7 +12,7 @@ from circlemlp.report.comparison import Comparison
 from circlemlp.report.document import Numeric, Table
 
 MOST_HIGH = 12
-"""Architectures whose labels have two lines."""
+"""The most architectures whose labels have two lines."""
 
 
 def draw(comparison: Comparison) -> style.Drawing:

@@ -20,16 +20,17 @@ def headline(comparison: Comparison) -> tuple[str, str, str]:
 
 
 def terms(comparison: Comparison) -> str:
-    """Explain the words of the three sentences, by the architecture that they begin with."""
+    """Explain the words of the three sentences, by the example of the architecture with the lowest estimate."""
     lowest = min(comparison.best, key=lambda one: one.rank).cell
     config = lowest.trained.config
-    *others, last = map(str, config.model.hidden_layer_sizes)
-    hidden = f"hidden layers of {', '.join(others)} and {last}" if others else f"a hidden layer of {last}"
-    own = " and on points of its own" * (config.data.draws == "fresh")
+    *others, last = config.model.hidden_layer_sizes
+    nodes = words.count(last, "node")
+    hidden = f"hidden layers of {', '.join(map(str, others))} and {nodes}" if others else f"a hidden layer of {nodes}"
+    points = " and in their points" * (config.data.draws == "fresh")
     return (
-        f"{lowest.architecture} is a network of two inputs, {hidden} nodes, and one output. Its true error is the "
+        f"{lowest.architecture} is a network of two inputs, {hidden}, and one output. Its true error is the "
         "share of the square where it answers wrongly. A cell is an architecture at a learning rate, the grid is all "
-        f"cells, and a replicate is one training of a cell, from initial weights of its own{own}."
+        f"cells, and a replicate is one training of a cell. Those of a cell differ in their initial weights{points}."
     )
 
 
@@ -166,10 +167,13 @@ def population(comparison: Comparison) -> str:
         f"Replicates differ in {', '.join(varied[:-1])}{' and ' * (len(varied) > 1)}{varied[-1]}; {shared}. "
         f"So intervals and verdicts speak about networks that this recipe gives on {population}."
     )
-    if "% (" in explained(comparison):
+    values, rates = grid(comparison.cells)
+    of_shares = min(len(values), len(rates)) > 1 and statistics.shares_of_replicates(values)["rows"].exists
+    if of_shares:
         text += " The intervals of the shares of learning rate and architecture are the jackknife's, and approximate."
     if comparison.judging.replicates < FEWEST:
-        text += f" There are no intervals: they take at least {FEWEST} replicates."
+        none = "Errors have no intervals" if of_shares else "There are no intervals"
+        text += f" {none}: they take at least {FEWEST} replicates."
     return text
 
 

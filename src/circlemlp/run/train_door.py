@@ -214,6 +214,7 @@ def _indexing(config: Config) -> Iterator[None]:
         return
     script, settings = str(PROJECT / "pipelines/index.py"), config.model_dump_json(include={"tracking", "report"})
     command = [sys.executable, script, "--follow", config.paths.records, settings]
+    again = index_command(config.paths.records, config.tracking)  # of conf/ as it is now
     # A session of its own, so that Ctrl-C reaches the jobs and not the writer in the middle of a run.
     writer = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     uri = config.tracking.uri
@@ -227,5 +228,4 @@ def _indexing(config: Config) -> Iterator[None]:
             writer.communicate(b"done\n")
         finally:  # also after Ctrl-C
             if writer.returncode != 0:
-                again = index_command(config.paths.records, config.tracking)
                 print(f"not finished: {doing}; `{again}` finishes it", file=sys.stderr)

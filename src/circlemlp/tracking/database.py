@@ -55,7 +55,9 @@ class Database:
     Attributes
     ----------
     path : Path
+        Where it is.
     uri : str
+        The same, as MLflow takes it.
 
     Raises
     ------
@@ -139,7 +141,7 @@ def _uri(database: Path) -> str:
 
 
 def check_place(path: Path, folder: Path, key: str) -> None:
-    """Make a folder if it is not there, and see that a file can be made in it."""
+    """Make a folder, of the database or of artifacts, if it is not there, and see that a file can be made in it."""
     try:
         str(folder).encode()
         folder.mkdir(parents=True, exist_ok=True)

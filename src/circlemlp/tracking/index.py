@@ -71,6 +71,8 @@ class Index:
         self.artifacts = self._artifacts.absolute().as_uri()
         self.database = Database(Path(tracking.database))
         with self.database.alone():
+            if not self.database.path.exists():  # a database that is there says itself where its artifacts are
+                check_place(self._artifacts.absolute(), self._artifacts.absolute(), "artifacts")
             self._store = self.database.open()
             self._models = models.Models(self._store, self.database.uri, self._artifacts, self._report)
             self._check_artifacts()
@@ -163,16 +165,16 @@ class Index:
                 left_out.append(error)
 
     def restore(self) -> int:
-        """Bring back what was deleted in MLflow's pages, and return how many cells that are."""
-        before = self._count()
+        """Bring back what was deleted in MLflow's pages, and return how many cells are among that."""
         with self.database.alone():
+            before = self._count()
             for experiment in self._experiments().values():
                 if experiment.lifecycle_stage == "deleted":
                     self._store.restore_experiment(experiment.experiment_id)
             with self._session() as session:
                 rows.restore(session)
             self._models.restore()
-        return self._count() - before
+            return self._count() - before
 
     def addresses(self) -> dict[str, str]:
         """Return where MLflow shows each experiment, by its name: the cells that judge, if there are any."""

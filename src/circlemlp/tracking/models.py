@@ -141,8 +141,9 @@ class Models:
             registered = session.get(SqlLoggedModelTag, (model_id, VERSIONS)) is not None
         if registered:
             return
-        with contextlib.suppress(LookupError, DamagedRecord):  # reading them all says what is wrong with them
-            check_core(CORE, store.load(identities[0]), name)
+        if not known:
+            with contextlib.suppress(LookupError, DamagedRecord):  # reading them all says what is wrong with them
+                check_core(CORE, store.load(identities[0]), name)
         best = best_rates(read(confirmation.with_name(name)), self._report, read(confirmation, CONFIRM))
         recommended = Recommended.of(name, [one.judged for one in best if one.exists])
         if recommended is None:
