@@ -30,6 +30,7 @@ from indexes import (
     files_of,
     nowhere,  # noqa: F401
     place,  # noqa: F401
+    runs_in,
     runs_of,
     up_to_date,
 )
@@ -167,21 +168,40 @@ def test_a_view_shows_a_cell_once_as_the_present_core_trained_it(place):
     assert shown() == (n + 2, [code_digest()[0]])
 
 
-def test_replicates_have_runs_only_where_they_are_few(place, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("most", "children", "pictures"), [(17, 17, 6), (16, 0, 6), (14, 0, 1)])
+def test_replicates_have_runs_only_where_an_experiment_has_few(most, children, pictures, place, tmp_path, monkeypatch):
+    store, tracking = place  # with 15 replicates that choose and 2 that judge
+    tracking = tracking.model_copy(update={"replicate_runs": most})
+    judged = exported(tmp_path, monkeypatch, JUDGED, name="mine_confirmation")
+    assert up_to_date(tracking, store) == 5
+    assert len(runs_of(tracking)[2]) == (15 if most >= 15 else 0)
+    assert up_to_date(tracking, store, judged) == 1
+    assert [len(runs) for runs in runs_of(tracking)[1:]] == [6, children]
+    assert len(list(Path(tracking.artifacts).rglob("boundary.png"))) == pictures
+    cells = {run.data.tags["circlemlp.stage"]: run for run in runs_of(tracking)[1]}
+    assert (files_of(tracking, cells["confirmation"]) / "boundary.png").exists()
+
+
+def test_an_index_in_another_place_is_made_again_as_people_left_it(place, tmp_path, monkeypatch):
     store, tracking = place
-    for most, children, pictures in ((15, 15, 6), (14, 0, 1)):
-        few = tracking.model_copy(
-            update={
-                "database": str(tmp_path / f"{most}.db"),
-                "artifacts": str(tmp_path / f"{most}"),
-                "replicate_runs": most,
-            }
-        )
-        assert up_to_date(few, store, exported(tmp_path, monkeypatch, JUDGED, name="smoke_confirmation")) == 6
-        assert [len(runs) for runs in runs_of(few)[1:]] == [5, children]
-        assert len(list(Path(few.artifacts).rglob("boundary.png"))) == pictures
-        (judged,) = runs_of(few, "smoke")[1]
-        assert (files_of(few, judged) / "boundary.png").exists()
+    monkeypatch.chdir(tmp_path)
+    here, there = (
+        tracking.model_copy(update={"database": f"{folder}/mlflow.db", "artifacts": f"{folder}/artifacts"})
+        for folder in ("here", "there")
+    )
+    assert up_to_date(here, store) == 5
+    client, cells, _ = runs_of(here)
+    client.delete_run(cells[0].info.run_id)
+    client.set_tag(cells[1].info.run_id, "mlflow.runName", "the one")
+    client.rename_experiment(cells[0].info.experiment_id, "ours")
+    runs = runs_in("here/mlflow.db")
+    Path("there").mkdir()
+    shutil.move("here/mlflow.db", "there")
+    assert up_to_date(there, store) == 5
+    assert runs_in("there/mlflow.db") == runs
+    assert len(runs_of(there, "ours")[1]) == 4
+    assert len(list(Path("there/artifacts").rglob("boundary.png"))) == 5
+    assert up_to_date(there, store) == 0
 
 
 def test_a_file_of_another_experiment_does_no_harm(place):

@@ -189,6 +189,13 @@ def copied(old, new):
     shutil.copytree(old, new, symlinks=True)
 
 
+AGAIN = "mlflow.db: was made in another place, so it is made again here\n"
+
+
+def added(cells):
+    return f"mlflow.db: {cells} cells added\n"
+
+
 def cloned(old, new):
     subprocess.run(["git", "clone", "--quiet", "--template=", old, new], check=True)
     for name in ("runs", "mlartifacts"):
@@ -211,6 +218,10 @@ def test_an_index_goes_wherever_its_checkout_does(put, template, tmp_path):
     files = sorted((tmp_path / "old").rglob("*"))
     project.folder = there
     Store(there / "runs").save(GRID[1])
+    if put is cloned:
+        shutil.rmtree(there / "mlartifacts")
+    done = project.run(*INDEX)
+    assert (done.stderr, done.stdout) == (("", added(1)) if put is linked else (AGAIN, added(2)))
     with serving(project) as (_, port):
         cells = [run for run in search(port) if "lr" in run["info"]["run_name"]]
         assert len(cells) == 2
@@ -220,15 +231,18 @@ def test_an_index_goes_wherever_its_checkout_does(put, template, tmp_path):
 
 
 @pytest.mark.skipif(not mounts(), reason="needs the right to mount a folder again")
-def test_an_index_is_the_same_one_where_its_checkout_is_mounted_again(template, tmp_path):
+def test_an_index_is_made_again_where_its_checkout_is_mounted_and_back(template, tmp_path):
     project = with_records(tmp_path / "project", template, GRID[:1])
     assert project.run(*INDEX).stdout == "mlflow.db: 1 cells added\n"
     Store(project.folder / "runs").save(GRID[1])
     (tmp_path / "there").mkdir()
     script = f"mount --bind . ../there && cd ../there && {' '.join(INDEX)}"
     done = project.run("unshare", "--map-root-user", "--mount", "sh", "-c", script)
-    assert done.stdout == "mlflow.db: 1 cells added\n"
+    assert (done.stderr, done.stdout) == (AGAIN, added(2))
     assert not list((tmp_path / "there").iterdir())
+    for said in ((AGAIN, added(2)), ("", added(0))):
+        done = project.run(*INDEX)
+        assert (done.stderr, done.stdout) == said
     assert finished(project) == (2, 0)
     assert len(list((project.folder / "mlartifacts").rglob("boundary.png"))) == 2
 

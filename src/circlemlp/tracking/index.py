@@ -8,6 +8,7 @@ import getpass
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +19,7 @@ from circlemlp import wording
 from circlemlp.config import Report, Tracking
 from circlemlp.errors import UserError
 from circlemlp.report.cell_results import CellResult, by_architecture
-from circlemlp.store.identity import code_digest
+from circlemlp.store.identity import code_digest, sha256
 from circlemlp.store.records import DamagedRecord, Record, Store
 from circlemlp.store.stages import Stage, run_id, stage_of
 from circlemlp.store.trained import join
@@ -27,8 +28,9 @@ from circlemlp.tracking.database import AGAIN, Database, check_place, writing
 from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment, address, page_tags
 from circlemlp.tracking.runs import Indexed
 
-NAME, PLACE = "circlemlp.index", "circlemlp.artifacts"
-"""Tags of our experiments: the names they were made with, which a person may change; where their artifacts are."""
+NAME, PLACE, HOME = "circlemlp.index", "circlemlp.artifacts", "circlemlp.home"
+"""Tags of our experiments: the names they were made with, which a person may change; where their artifacts are; in which
+place the index was written, as a digest."""
 
 BACK = "python pipelines/index.py --all brings back what was deleted"
 There = dict[str, set[str]]
@@ -45,8 +47,8 @@ class DeletedExperiment(UserError):
 class Index:
     """MLflow experiments in one database, which is made if it is not there.
 
-    Nothing in it says where it is: artifacts are found below the place that the server is given, so a project can be
-    moved or copied with its index.
+    Artifacts are found below the place that the server is given, so nothing points to where an index was. One that
+    finds itself in another place, to which it may have come without artifacts, is written again from the records.
 
     Attributes
     ----------
@@ -67,7 +69,7 @@ class Index:
         self._named: set[str] = set()
         self._run_of: dict[str, str] = {}
         self._noted: dict[str, str | None] = {}
-        self._replicates: dict[tuple[str, Stage], int] = {}
+        self._replicates: dict[str, Counter[Stage]] = {}
         self.artifacts = self._artifacts.absolute().as_uri()
         self.database = Database(Path(tracking.database))
         with self.database.alone():
@@ -76,6 +78,7 @@ class Index:
             self._store = self.database.open()
             self._models = models.Models(self._store, self.database.uri, self._artifacts, self._report)
             self._check_artifacts()
+            self._settle()
         check_place(self._artifacts.absolute(), self._artifacts.absolute(), "artifacts")
 
     def bring_up_to_date(self, records: Store, results: Sequence[Path] = ()) -> int:
@@ -208,12 +211,30 @@ class Index:
             if place != self._place:
                 raise UserError(f"{self.database.path}: keeps its artifacts in {place}, not in {self._place}; {AGAIN}")
 
+    def _settle(self) -> None:
+        """Forget what the runs have if they were written elsewhere, so that they are all written again, here.
+
+        What people did to them is left: names, tags of their own, and being deleted.
+        """
+        came = [one.experiment_id for one in self._experiments().values() if one.tags.get(HOME) != self._home]
+        if not came:
+            return
+        print(f"{self.database.path}: was made in another place, so it is made again here", file=sys.stderr)
+        with self._session() as session:
+            rows.forget(session, came)
+        for experiment_id in came:
+            self._store.set_experiment_tag(experiment_id, ExperimentTag(HOME, self._home))
+
     @property
     def _place(self) -> str:
         """The place of artifacts as seen from the database, unless it is an absolute one."""
         if self._artifacts.is_absolute():
             return str(self._artifacts)
         return os.path.relpath(self._artifacts, self.database.path.parent)
+
+    @property
+    def _home(self) -> str:
+        return sha256(str(self.database.path.parent.resolve()))
 
     def _experiments(self) -> dict[str, Any]:
         """Return the experiments of ours, deleted ones among them, by the names that they were made with."""
@@ -232,7 +253,7 @@ class Index:
                 f"{self.database.path}: has an experiment {about.name} that the index did not make; "
                 f"give it another name in MLflow's pages, or {AGAIN}"
             )
-        tags = {NAME: about.name, PLACE: self._place, **page_tags()}
+        tags = {NAME: about.name, PLACE: self._place, HOME: self._home, **page_tags()}
         made = self._store.create_experiment(about.name, tags=[ExperimentTag(*tag) for tag in tags.items()])
         self._store.set_experiment_tag(made, ExperimentTag("mlflow.note.content", about.description(made)))
         return self._store.get_experiment(made)
@@ -302,7 +323,7 @@ class Index:
             others = _load(stores, sorted(wanted - new), left_out)
             ((result,),) = by_architecture([*cell.records, *others], self._report)
             with writing():
-                self._write(experiment, self._indexed(name, stage, result), again=run in there)
+                self._write(experiment, self._indexed(name, stage, result))
             there[run] = wanted
             written.add(run)
         return written
@@ -322,29 +343,30 @@ class Index:
             now_ms=round(time.time() * 1000),
         )
 
-    def _write(self, experiment: Any, indexed: Indexed, *, again: bool) -> None:
-        """Write a cell's artifacts, and then its runs, all at once: so a run that is there is a whole one."""
-        new, most = indexed.result.replicates, self._tracking.replicate_runs
-        stage = experiment.experiment_id, indexed.stage
-        with self._session() as session:
-            if again or stage not in self._replicates:
-                self._replicates[stage] = rows.count_replicates(session, *stage, but=indexed.run_id)
-            before = self._replicates[stage]
-            detailed = before + new <= most
-            if not detailed and before <= most:
-                self._leave_cells_alone(session, experiment.experiment_id, indexed.stage)
-            cell = indexed.run(with_replicates=detailed)
-            folder = self.folder(experiment.experiment_id, cell.run_id)
-            artifacts.write(folder, indexed.trained, picture=detailed or indexed.stage == "confirmation")
-            rows.put(session, experiment.experiment_id, experiment.artifact_location, _user(), cell)
-        self._replicates[stage] += new
+    def _write(self, experiment: Any, indexed: Indexed) -> None:
+        """Write a cell's artifacts, and then its runs, all at once: so a run that is there is a whole one.
 
-    def _leave_cells_alone(self, session: Any, experiment_id: str, stage: Stage) -> None:
-        """Take out of a stage what only a small one has: runs of replicates, and pictures of cells nobody confirmed."""
-        cells = rows.at_stage(session, experiment_id, stage, deleted=True)
-        rows.delete_replicates(session, experiment_id, cells)
-        for run in cells if stage == "tuning" else ():
-            (self.folder(experiment_id, run) / artifacts.PICTURE).unlink(missing_ok=True)
+        Replicates have runs while their experiment has few of them. Pictures are of cells that judge, and of those that
+        choose while the replicates that choose are few.
+        """
+        new, most = indexed.result.replicates, self._tracking.replicate_runs
+        experiment_id = experiment.experiment_id
+        with self._session() as session:
+            if experiment_id not in self._replicates:
+                self._replicates[experiment_id] = rows.count_replicates(session, experiment_id)
+            there = self._replicates[experiment_id]
+            there[indexed.stage] -= rows.replicates_of(session, indexed.run_id)
+            detailed = there.total() + new <= most
+            if not detailed and there.total() <= most:
+                rows.delete_replicates(session, experiment_id)
+            pictured = indexed.stage == "confirmation" or there["tuning"] + new <= most
+            if not pictured and there["tuning"] <= most:
+                for run in rows.at_stage(session, experiment_id, "tuning", deleted=True):
+                    (self.folder(experiment_id, run) / artifacts.PICTURE).unlink(missing_ok=True)
+            cell = indexed.run(with_replicates=detailed)
+            artifacts.write(self.folder(experiment_id, cell.run_id), indexed.trained, picture=pictured)
+            rows.put(session, experiment_id, experiment.artifact_location, _user(), cell)
+        there[indexed.stage] += new
 
     def folder(self, experiment_id: str, run: str) -> Path:
         """Return the folder of a run's artifacts, in which MLflow's server finds them."""

@@ -88,14 +88,9 @@ class _Logged:
         return run_id(self.recommended.experiment, "confirmation", self.recommended.result.trained)
 
     @property
-    def folder(self) -> str:
-        """Its folder, as MLflow names them, below the artifacts of its experiment."""
-        return f"models/{self.model_id}/artifacts"
-
-    @property
     def location(self) -> str:
         """Where MLflow finds it."""
-        return f"{self.experiment.artifact_location}/{self.folder}"
+        return f"{self.experiment.artifact_location}/{_folder(self.model_id)}"
 
 
 class Models:
@@ -116,7 +111,7 @@ class Models:
         self._store, self._uri, self._artifacts, self._report = store, uri, artifacts, report
 
     def recommend(self, name: str, experiment: Any, confirmation: Path) -> None:
-        """Have the model that an experiment's confirmation recommends, unless there is or was one.
+        """Have the model that an experiment's confirmation recommends, and its files; what a person deleted is left so.
 
         Parameters
         ----------
@@ -139,9 +134,10 @@ class Models:
         with self._session() as session:
             known = session.get(SqlLoggedModel, model_id) is not None
             registered = session.get(SqlLoggedModelTag, (model_id, VERSIONS)) is not None
-        if registered:
+        saved = (self._artifacts / experiment.experiment_id / _folder(model_id)).is_dir()
+        if registered and saved:
             return
-        if not known:
+        if not saved:
             with contextlib.suppress(LookupError, DamagedRecord):  # reading them all says what is wrong with them
                 check_core(CORE, store.load(identities[0]), name)
         best = best_rates(read(confirmation.with_name(name)), self._report, read(confirmation, CONFIRM))
@@ -150,9 +146,13 @@ class Models:
             return
         logged = _Logged(recommended, experiment, model_id, records)
         with writing():
+            if not saved:
+                self._save(logged)
             if not known:
-                self._log(logged)
-            self._register(logged)
+                with self._session() as session:
+                    session.add_all(_rows(session, logged))
+            if not registered:
+                self._register(logged)
 
     def restore(self) -> None:
         """Bring the logged models back that were deleted; what is not registered any more will be again."""
@@ -167,12 +167,10 @@ class Models:
     def _session(self) -> Any:
         return self._store.ManagedSessionMaker(read_only=False)
 
-    def _log(self, logged: _Logged) -> None:
-        """Write a model's folder, in place of what an interrupted writer left there, and then its rows."""
-        with disk.replacing_folder(self._artifacts / logged.experiment.experiment_id / logged.folder) as folder:
-            logged.recommended.save(folder, model_id=logged.model_id, run=logged.run)
-        with self._session() as session:
-            session.add_all(_rows(session, logged))
+    def _save(self, logged: _Logged) -> None:
+        folder = self._artifacts / logged.experiment.experiment_id / _folder(logged.model_id)
+        with disk.replacing_folder(folder) as made:
+            logged.recommended.save(made, model_id=logged.model_id, run=logged.run)
 
     def _register(self, logged: _Logged) -> None:
         """Make a version of the registered model, unless an interrupted writer has, and see whose the alias is."""
@@ -199,6 +197,11 @@ class Models:
         with self._session() as session:  # both or none: an alias that a person moves afterwards stays where it is
             session.merge(SqlRegisteredModelAlias(**of_alias, version=champion))
             session.merge(SqlLoggedModelTag(**of_model, tag_key=VERSIONS, tag_value=registered))
+
+
+def _folder(model_id: str) -> str:
+    """Return the folder of a model, as MLflow names them, below the artifacts of its experiment."""
+    return f"models/{model_id}/artifacts"
 
 
 def _number(version: Any) -> int:

@@ -7,6 +7,7 @@ test compares what is written with what the interface writes.
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,21 +188,35 @@ def cores(session: Any, experiment_id: str) -> list[str]:
     return [core for (core,) in own.group_by(SqlTag.value).order_by(func.max(SqlRun.start_time).desc())]
 
 
-def count_replicates(session: Any, experiment_id: str, stage: Stage, but: str) -> int:
-    """Return how many replicates the cells of an experiment have in a stage, but one of the cells."""
-    counts = session.query(SqlParam.value).filter(SqlParam.key == "replicates", SqlParam.run_uuid != but)
-    runs = counts.join(SqlRun, SqlRun.run_uuid == SqlParam.run_uuid).filter(SqlRun.experiment_id == int(experiment_id))
-    at_stage = runs.join(SqlTag, SqlTag.run_uuid == SqlParam.run_uuid).filter(
-        SqlTag.key == STAGE, SqlTag.value == stage
+def forget(session: Any, experiments: list[str]) -> None:
+    """Let the runs of the cells of experiments have no records."""
+    runs = session.query(SqlRun.run_uuid).filter(SqlRun.experiment_id.in_(map(int, experiments)))
+    tags = session.query(SqlTag).filter(SqlTag.key == RECORDS, SqlTag.run_uuid.in_(runs))
+    tags.update({"value": ""}, synchronize_session=False)
+
+
+def replicates_of(session: Any, run: str) -> int:
+    """Return how many replicates the run of a cell has; none if it is not there."""
+    found = session.get(SqlParam, ("replicates", run))
+    return int(found.value) if found else 0
+
+
+def count_replicates(session: Any, experiment_id: str) -> Counter[Stage]:
+    """Return how many replicates the cells of an experiment have in each stage."""
+    cells = session.query(SqlTag.value, SqlParam.value).join(SqlParam, SqlParam.run_uuid == SqlTag.run_uuid)
+    cells = cells.join(SqlRun, SqlRun.run_uuid == SqlTag.run_uuid).filter(
+        SqlRun.experiment_id == int(experiment_id), SqlTag.key == STAGE, SqlParam.key == "replicates"
     )
-    return sum(int(count) for (count,) in at_stage)
+    found: Counter[Stage] = Counter()
+    for stage, replicates in cells:
+        found[stage] += int(replicates)
+    return found
 
 
-def delete_replicates(session: Any, experiment_id: str, cells: set[str]) -> None:
-    """Take the runs of the replicates of cells out of an experiment."""
+def delete_replicates(session: Any, experiment_id: str) -> None:
+    """Take the runs of replicates out of an experiment."""
     own = _replicates(session).filter(SqlRun.experiment_id == int(experiment_id))
-    runs = [run for run, parent in own if parent in cells]
-    _delete(session, runs, SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlRun)
+    _delete(session, [run for run, _ in own], SqlTag, SqlParam, SqlMetric, SqlLatestMetric, SqlRun)
 
 
 def restore(session: Any) -> None:
