@@ -98,6 +98,13 @@ def test_where_there_is_room_the_answer_and_its_figure_are_side_by_side(opened):
         assert figure["x"] + figure["width"] <= width
 
 
+def test_what_was_asked_and_run_is_two_lines(opened):
+    page = opened("whole", viewport={"width": 1600, "height": 900})
+    lines = page.locator("section:nth-child(2) > p").all()
+    assert [line.inner_text().count(" ") > 5 for line in lines] == [True, True]
+    assert all(line.bounding_box()["height"] < 40 for line in lines)
+
+
 def test_on_a_phone_a_cell_is_a_small_card_that_says_all_of_it(opened):
     page = opened("whole", viewport={"width": 360, "height": 900})
     cards = page.locator("table.many > tbody")

@@ -69,8 +69,9 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
 
 def test_it_says_what_was_run_and_what_came_out(tmp_path):
     text = report(tmp_path)
-    assert "2 architectures, 3 learning rates (0.01, 0.03, 0.1), 3 replicates of each cell (1 of 6 cells" in text
-    assert ": 15 networks" in text
+    assert "\n2 architectures × 3 rates × 3 replicates (1 of 6 cells is missing)." in text
+    assert "15 networks, each trained by Adam on the full batch" in text
+    assert "Learning rates: 0.01, 0.03, 0.1." in text
     assert "40 training and 100 validation points, drawn anew for each replicate, label noise 0." in text
     assert "Always giving the more frequent answer has true accuracy 0.7854." in text
     assert "The best learning rate is at an edge of the grid: 2-4-1 (0.1, the highest). A better one may lie" in text
@@ -168,13 +169,13 @@ def without_errors(records):
         (grid(1, [0.1], [0.1]), "There is one architecture"),
         (grid(1, [0.1], [0.1]), "There is one learning rate, so there is no picture"),
         (grid(2, [round(0.001 * 1.2**n, 6) for n in range(26)]), "26 learning rates"),
-        (grid(1, [round(0.001 * 1.05**n, 6) for n in range(100)]), "100 learning rates (0.001 to 0.125"),
+        (grid(1, [round(0.001 * 1.05**n, 6) for n in range(100)]), "Learning rates: 0.001 to 0.125"),
         (grid(30, [0.1, 0.2]), "The first 12 architectures."),
         (grid(2, [0.1, 0.2], [None, None]), "8 of 8 networks diverged."),
         (grid(2, [0.1, 0.2], [None] + [0.1] * 9), "4 of 40 networks diverged."),
         (without_errors(grid(2, [0.1, 0.2], [0.1] * 9)), "The true error of 36 networks could not be computed"),
         (grid(2, [0.1, 0.2], [0.1] * 9, activation="gelu"), "2-4-1 gelu"),
-        (grid(1, [0.1, 0.2])[:1] + grid(2, [0.3])[1:], "(2 of 4 cells of the grid are missing)"),
+        (grid(1, [0.1, 0.2])[:1] + grid(2, [0.3])[1:], "(2 of 4 cells are missing)"),
     ],
     ids=["one", "single", "26", "100", "architectures", "all_diverged", "some_diverged", "unknown", "gelu", "holes"],
 )
@@ -230,7 +231,7 @@ def test_names_and_intervals_do_not_break_and_no_mark_is_shown(tmp_path):
 def test_of_a_thousand_cells_there_is_a_page_that_is_not_too_large(tmp_path):
     rates = [float(f"{rate:.3g}") for rate in np.geomspace(1e-4, 1, 40)]
     text = report(tmp_path, grid(25, rates, [0.1, 0.2, 0.15]))
-    assert "25 architectures, 40 learning rates (0.0001 to 1), 3 replicates of each cell: 3000 networks." in text
+    assert "25 architectures × 40 rates × 3 replicates." in text
     assert (tmp_path / "report.html").stat().st_size < 4_000_000
 
 
@@ -424,7 +425,7 @@ def test_a_replicate_that_two_records_have_is_one(tmp_path):
     """The second range begins with the third replicate, which the first has too."""
     ranges = [made_up((4,), 0.1, [0.1, 0.2, 0.9]), made_up((4,), 0.1, [0.9, 0.4], first=2)]
     text = report(tmp_path, ranges)
-    assert "4 replicates of each cell: 4 networks" in text
+    assert "1 architecture × 1 rate × 4 replicates." in text
 
 
 def test_points_of_the_confirmation_that_are_not_drawn_any_more_are_refused(tmp_path):

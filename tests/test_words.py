@@ -48,7 +48,8 @@ def test_the_first_sentence_says_what_explains_the_error(errors, rate, architect
 def test_the_words_of_the_first_sentences_are_explained_below_them():
     text = headline.terms(sweep([[0.1, 0.2], [0.3, 0.4]]))
     assert text.startswith(
-        "2-4-1 is a network of two inputs, a hidden layer of 4 nodes, and one output. Its true error"
+        "2-4-1 is a network of two inputs, a hidden layer of 4 nodes, and one output. It learns from points that are "
+        "uniform on the unit square, y = 1 inside the arc of radius 1, and its true error is the share of the square "
     )
     assert text.endswith("Those of a cell differ in their initial weights and in their points.")
     deep = compare([made_up((6, 3), 0.1, [0.1, 0.2], draws="shared")], SETTINGS)
@@ -233,11 +234,11 @@ def test_an_architecture_that_is_not_confirmed_is_said_to_be():
 
 def test_what_was_run_counts_both_stages():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
-    assert "10 replicates of each cell: 40 networks. Each was" in headline.what_was_run(one_stage)[0]
-    assert (
-        "10 replicates of each cell: 40 networks. Then 5 new replicates of 2 chosen cells: 10 networks. Each was"
-        in headline.what_was_run(confirmed(one_stage, 5))[0]
-    )
+    assert headline.counted(one_stage) == "2 architectures × 2 rates × 10 replicates."
+    assert headline.recipe(one_stage).startswith("40 networks, each trained by Adam")
+    both = confirmed(one_stage, 5)
+    assert headline.counted(both) == "2 architectures × 2 rates × 10 replicates; then 2 cells × 5."
+    assert headline.recipe(both).startswith("40 networks and then 10 networks, each trained by Adam")
     assert words.diverged(one_stage) == "None of 40 networks diverged."
     assert words.diverged(confirmed(one_stage, 5)) == (
         "None of 40 networks diverged in tuning, none of 10 networks in confirmation."
@@ -253,13 +254,13 @@ def test_of_one_draw_that_all_share_nothing_is_said_about_others():
         assert f"Replicates differ in {varied}; all share one draw of the data. So " in text
         assert "on these points, and not about other points." in text
         assert headline.limits(shared).endswith(", and all networks were trained on one draw of the data.")
-        assert "validation points, the same for all replicates, label" in headline.what_was_run(shared)[1]
+        assert "validation points, the same for all replicates, label" in headline.data(shared)
 
 
 def test_one_draw_of_the_data_is_a_limit_only_where_there_is_one():
     fresh = compare([made_up((4,), 0.1, [0.1] * 3)], SETTINGS)
     assert headline.limits(fresh) == "What limits this: 1 of 1 cell still improves after 6 epochs."
-    assert "validation points, drawn anew for each replicate, label" in headline.what_was_run(fresh)[1]
+    assert "validation points, drawn anew for each replicate, label" in headline.data(fresh)
     single = compare([made_up((4,), 0.1, [0.1])], SETTINGS)
     assert "all networks were trained on one draw" in headline.limits(single)
     assert "all networks that are judged were trained on one draw" in headline.limits(confirmed(fresh, 1))
@@ -462,19 +463,19 @@ def test_many_pairs_are_shown_with_the_lowest_alone(monkeypatch):
 
 
 def test_what_was_run_counts_holes():
-    assert "(1 of 6 cells of the grid are missing)" in headline.what_was_run(compare(GRID, SETTINGS))[0]
-    assert "missing" not in headline.what_was_run(sweep([[0.1, 0.2]]))[0]
+    holes = compare(GRID, SETTINGS)
+    assert headline.counted(holes) == "2 architectures × 3 rates × 3 replicates (1 of 6 cells is missing)."
 
 
 def test_what_was_run_names_batches_and_shortens_long_grids():
     batches = made_up((4,), 0.1, [0.1] * 3)
     batches.ingredients["config"]["training"]["batch_size"] = 10
-    assert "by Adam on mini-batches of 10 for 6 epochs" in headline.what_was_run(compare([batches], SETTINGS))[0]
-    assert "by Adam on the full batch for 6 epochs" in headline.what_was_run(sweep([[0.1, 0.2]]))[0]
+    assert "by Adam on mini-batches of 10 for 6 epochs" in headline.recipe(compare([batches], SETTINGS))
+    assert "by Adam on the full batch for 6 epochs" in headline.recipe(sweep([[0.1, 0.2]]))
     rates = [round(0.01 * (1 + place), 2) for place in range(31)]
     many = [made_up((4,), rate, [0.1]) for rate in rates]
-    assert "31 learning rates (0.01 to 0.31)" in headline.what_was_run(compare(many, SETTINGS))[0]
-    assert "2 learning rates (0.01, 0.02)" in headline.what_was_run(compare(many[:2], SETTINGS))[0]
+    assert headline.recipe(compare(many, SETTINGS)).endswith("Learning rates: 0.01 to 0.31.")
+    assert headline.recipe(compare(many[:2], SETTINGS)).endswith("Learning rates: 0.01, 0.02.")
 
 
 def test_a_score_says_why_it_is_not_known():
@@ -493,10 +494,10 @@ def test_departures_are_named_where_there_are_some():
     config["schedule"] = {"decay": "cosine", "warmup_fraction": 0.5, "final_fraction": 0.0}
     config["early_stopping"] = {"patience": 2, "min_delta": 0.0}
     other.history.stopped_at[1] = 4
-    text = headline.what_was_run(compare([other], SETTINGS))[0]
-    assert "for up to 6 epochs in float32. Schedule: a warm-up" in text
+    text = headline.recipe(compare([other], SETTINGS))
+    assert "for up to 6 epochs in float32. Learning rates: 0.1. Schedule: a warm-up" in text
     assert text.endswith("chosen on the validation points; 1 of 3 did.")
-    assert headline.what_was_run(compare([plain], SETTINGS))[0].endswith("for 6 epochs in float32.")
+    assert headline.recipe(compare([plain], SETTINGS)).endswith("for 6 epochs in float32. Learning rates: 0.1.")
 
 
 def test_the_rules_are_those_of_the_settings():

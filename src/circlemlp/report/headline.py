@@ -28,9 +28,10 @@ def terms(comparison: Comparison) -> str:
     hidden = f"hidden layers of {', '.join(map(str, others))} and {nodes}" if others else f"a hidden layer of {nodes}"
     points = " and in their points" * (config.data.draws == "fresh")
     return (
-        f"{lowest.architecture} is a network of two inputs, {hidden}, and one output. Its true error is the "
-        "share of the square where it answers wrongly. A cell is an architecture at a learning rate, the grid is all "
-        f"cells, and a replicate is one training of a cell. Those of a cell differ in their initial weights{points}."
+        f"{lowest.architecture} is a network of two inputs, {hidden}, and one output. It learns from points that are "
+        f"{wording.shape(config.data)}, and its true error is the share of the square where it answers wrongly. A cell "
+        "is an architecture at a learning rate, the grid is all cells, and a replicate is one training of a cell. "
+        f"Those of a cell differ in their initial weights{points}."
     )
 
 
@@ -198,38 +199,46 @@ def stages(comparison: Comparison) -> str:
     )
 
 
-def what_was_run(comparison: Comparison) -> tuple[str, str]:
-    """Say what the experiment was, and on what data."""
-    config = comparison.cells[0].trained.config
-    training, data = config.training, config.data
-    rates = sorted({cell.learning_rate for cell in comparison.cells})
-    batches = "the full batch" if training.batch_size is None else f"mini-batches of {training.batch_size}"
-    missing = len(rates) * len(comparison.best) - len(comparison.cells)
-    holes = f" ({missing} of {len(rates) * len(comparison.best)} cells of the grid are missing)" if missing else ""
-    shown = list(map(words.rate, rates))
-    listed = ", ".join(shown) if len(rates) <= MOST_RATES else f"{shown[0]} to {shown[-1]}"
-    up_to = "up to " if config.early_stopping.patience is not None else ""
-    constant = constant_error(true_boundary(config))
-    drawn = "drawn anew for each replicate" if data.draws == "fresh" else "the same for all replicates"
+def counted(comparison: Comparison) -> str:
+    """Say in a line how much was run."""
+    cells, confirmed = comparison.cells, comparison.confirmation
+    rates = len({cell.learning_rate for cell in cells})
+    whole = rates * len(comparison.best)
+    missing = whole - len(cells)
+    holes = f" ({missing} of {words.count(whole, 'cell')} {'is' if missing == 1 else 'are'} missing)" if missing else ""
+    then = f"; then {words.count(len(confirmed), 'cell')} × {confirmed[0].replicates}" if confirmed else ""
     return (
-        f"{words.count(len(comparison.best), 'architecture')}, {words.count(len(rates), 'learning rate')} "
-        f"({listed}), {words.count(comparison.cells[0].replicates, 'replicate')} of each cell{holes}: "
-        f"{words.count(words.networks(comparison.cells), 'network')}.{_confirmed(comparison)} "
-        f"Each was trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
-        f"{words.count(training.epochs, 'epoch')} in {training.dtype}.{_departures(comparison)}",
-        f"Data: {wording.shape(data)}, {data.n_train} training and {data.n_validation} validation points, "
-        f"{drawn}, label noise {words.rate(data.label_noise)}. "
-        f"Always giving the more frequent answer has true accuracy {1 - constant:.4f}.",
+        f"{words.count(len(comparison.best), 'architecture')} × {words.count(rates, 'rate')} × "
+        f"{words.count(cells[0].replicates, 'replicate')}{holes}{then}."
     )
 
 
-def _confirmed(comparison: Comparison) -> str:
-    cells = comparison.confirmation
-    if not cells:
-        return ""
+def recipe(comparison: Comparison) -> str:
+    """Say how the networks were trained."""
+    config = comparison.cells[0].trained.config
+    rates = list(map(words.rate, sorted({cell.learning_rate for cell in comparison.cells})))
+    listed = ", ".join(rates) if len(rates) <= MOST_RATES else f"{rates[0]} to {rates[-1]}"
+    counts = [words.networks(cells) for cells in (comparison.cells, comparison.confirmation) if cells]
+    size = config.training.batch_size
+    batches = "the full batch" if size is None else f"mini-batches of {size}"
+    up_to = "up to " if config.early_stopping.patience is not None else ""
     return (
-        f" Then {words.count(cells[0].replicates, 'new replicate')} of {words.count(len(cells), 'chosen cell')}: "
-        f"{words.count(words.networks(cells), 'network')}."
+        f"{' and then '.join(words.count(count, 'network') for count in counts)}, each trained by "
+        f"{wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
+        f"{words.count(config.training.epochs, 'epoch')} in {config.training.dtype}. "
+        f"Learning rates: {listed}.{_departures(comparison)}"
+    )
+
+
+def data(comparison: Comparison) -> str:
+    """Say what data the networks were trained on."""
+    config = comparison.cells[0].trained.config
+    described = config.data
+    drawn = "drawn anew for each replicate" if described.draws == "fresh" else "the same for all replicates"
+    return (
+        f"Data: {wording.shape(described)}, {described.n_train} training and {described.n_validation} validation "
+        f"points, {drawn}, label noise {words.rate(described.label_noise)}. Always giving the more frequent answer has "
+        f"true accuracy {1 - constant_error(true_boundary(config)):.4f}."
     )
 
 

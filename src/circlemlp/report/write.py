@@ -46,7 +46,7 @@ from circlemlp.store.tables import CURVES, curve_rows
 REGIONS = "regions.svg"
 LONG = ("Health", "Every cell", "Cost")
 """Sections that the page alone has."""
-QUESTION = "How do the shape of a multi-layer perceptron and its learning rate decide what it learns?"
+QUESTION = "How do shape and learning rate decide what a network learns?"
 
 
 def write_report(
@@ -154,7 +154,7 @@ def report(
     """Return the sections of the report by their titles; ``how`` are the commands that train its records."""
     sections: dict[str, Iterable[Block]] = {
         "The answer": [*headline.headline(comparison), headline.terms(comparison), pictures["answer"]],
-        "What was asked and run": _what_was_run(comparison),
+        "What was asked and run": [QUESTION, headline.counted(comparison)],
         "Learning rate against error": _learning_rates(comparison, pictures),
         "What the networks learned": _shown(pictures, "boundaries", "replicates"),
         "Architectures in pairs": _architectures(comparison),
@@ -176,12 +176,6 @@ def _in_short(sections: Mapping[str, Sequence[Block]]) -> Iterator[Block]:
     """Yield all but what is long, and say where that is."""
     yield from _in_full({title: blocks for title, blocks in sections.items() if title not in LONG})
     yield f"The sections {', '.join(LONG)} are in report.html beside this file."
-
-
-def _what_was_run(comparison: Comparison) -> Iterator[Block]:
-    run, data = headline.what_was_run(comparison)
-    yield f"{QUESTION} {run}"
-    yield f"{data} {headline.stages(comparison)}"
 
 
 def _shown(pictures: Mapping[str, Picture], *names: str) -> list[Block]:
@@ -268,7 +262,9 @@ def _costs(comparison: Comparison, pictures: Mapping[str, Picture]) -> Iterator[
 def _method(
     comparison: Comparison, pictures: Mapping[str, Picture], records: Sequence[Record], making: Sequence[str]
 ) -> Iterator[Block]:
-    yield RULE
+    yield headline.recipe(comparison)
+    yield headline.data(comparison)
+    yield f"{headline.stages(comparison)} {RULE}"
     yield headline.population(comparison)
     yield from _shown(pictures, "regions")
     if making:

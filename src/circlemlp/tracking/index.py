@@ -29,8 +29,8 @@ from circlemlp.tracking.experiments import BY_HAND, CELLS, CONFIRMED, Experiment
 from circlemlp.tracking.runs import Indexed
 
 NAME, PLACE, HOME = "circlemlp.index", "circlemlp.artifacts", "circlemlp.home"
-"""Tags of our experiments: the names they were made with, which a person may change; where their artifacts are; in which
-place the index was written, as a digest."""
+"""Tags of our experiments: the names they were made with, which a person may change; where their artifacts are; a
+digest of the index's place when they were written."""
 
 BACK = "python pipelines/index.py --all brings back what was deleted"
 There = dict[str, set[str]]
