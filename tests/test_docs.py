@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 import plain
 from circlemlp.core.loss import top_error
@@ -74,6 +75,27 @@ def test_every_equation_names_a_function_and_a_test_that_exist():
             found = importlib.import_module(".".join(path.with_suffix("").parts[1:]))
             for part in name.split("."):
                 found = getattr(found, part)
+
+
+def test_markdown_leaves_formulas_as_they_are_written():
+    """The repository's host reads Markdown first, and has MathJax set what is then still between dollar signs."""
+    formulas = []
+    for token in MarkdownIt("gfm-like", {"linkify": False}).parse(DERIVATION):
+        if token.type == "inline":
+            written = re.sub(r"`[^`]*`", "", token.content)
+            assert FORMULA.findall(written) == FORMULA.findall("".join(map(as_text, token.children)))
+            formulas += FORMULA.findall(written)
+            assert not re.search(r"\w\0|\0\w", FORMULA.sub("\0", written))
+    assert len(formulas) > 100
+    assert all(re.fullmatch(r"\$\S(.*\S)?\$", formula) for formula in formulas)
+
+
+FORMULA = re.compile(r"\$[^$]+\$")
+
+
+def as_text(token):
+    """Return what is only text in a piece of Markdown, and a mark in place of all else."""
+    return {"text": token.content, "softbreak": "\n", "code_inline": ""}.get(token.type, "?")
 
 
 def test_the_step_that_is_worked_through_is_the_plain_network_s_and_the_core_s():
