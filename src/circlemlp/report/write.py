@@ -153,7 +153,11 @@ def report(
 ) -> dict[str, list[Block]]:
     """Return the sections of the report by their titles; ``how`` are the commands that train its records."""
     sections: dict[str, Iterable[Block]] = {
-        "The answer": [*headline.headline(comparison), headline.terms(comparison), pictures["answer"]],
+        "The answer": [
+            *headline.headline(comparison),
+            f"{headline.terms(comparison)} {headline.stages(comparison)}",
+            pictures["answer"],
+        ],
         "What was asked and run": [QUESTION, headline.counted(comparison)],
         "Learning rate against error": _learning_rates(comparison, pictures),
         "What the networks learned": _shown(pictures, "boundaries", "replicates"),
@@ -264,7 +268,7 @@ def _method(
 ) -> Iterator[Block]:
     yield headline.recipe(comparison)
     yield headline.data(comparison)
-    yield f"{headline.stages(comparison)} {RULE}"
+    yield RULE
     yield headline.population(comparison)
     yield from _shown(pictures, "regions")
     if making:
