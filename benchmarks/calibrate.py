@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from circlemlp import wording
 from circlemlp.report.comparison import verdict
-from circlemlp.report.statistics import location, lowest, simultaneous, trimmed_mean
+from circlemlp.report.statistics import location, lowest, shares, shares_of_replicates, simultaneous, trimmed_mean
 from circlemlp.store import results
 from circlemlp.store.trained import join
 
 PROJECT = Path(__file__).parents[1]
 PAGE = PROJECT / "docs" / "calibration.md"
-SHIPPED = PROJECT / "results" / "architectures_by_learning_rate_confirmation"
+TUNED = PROJECT / "results" / "architectures_by_learning_rate"
+SHIPPED = TUNED.with_name(f"{TUNED.name}_confirmation")
 SEED, ROUNDS, FLIPS = 0, 10_000, 199
 RATES = 9
 TUNING, CONFIRMATION = 10, 30
@@ -29,6 +30,7 @@ COMMON, CHOICE_NOISE, MUCH_WORSE = 0.5, 0.5, 10.0
 
 Floats = NDArray[np.float64]
 Shape = Callable[[np.random.Generator, tuple[int, ...]], Floats]
+Draw = Callable[[np.random.Generator, int], Floats]
 SHAPES: dict[str, Shape] = {
     "normal": lambda rng, size: rng.standard_normal(size),
     "lognormal": lambda rng, size: np.exp(0.6 * rng.standard_normal(size)),
@@ -159,8 +161,52 @@ def one_location(own: dict[str, Floats]) -> Iterator[list[str]]:
         yield [name, *(percent(coverage(one, true)) for one in samples)]
 
 
+def in_a_grid(cells: dict[str, Floats]) -> Floats:
+    """Return what cells came to, of shape (architectures, rates, replicates)."""
+    architectures, rates = ({name.split(" at ")[place] for name in cells} for place in (0, 1))
+    return np.array([[cells[f"{one} at {rate}"] for rate in sorted(rates)] for one in sorted(architectures)])
+
+
+def scattered(grid: Floats, shape: Shape) -> Draw:
+    """Return what draws replicates of cells that keep their means and deviations, and scatter in a given shape."""
+    mean, deviation = grid.mean(axis=2, keepdims=True), grid.std(axis=2, keepdims=True)
+    many = shape(np.random.default_rng(SEED), (1_000_000,))
+
+    def draw(rng: np.random.Generator, n: int) -> Floats:
+        standard: Floats = (shape(rng, (*grid.shape[:2], n)) - many.mean()) / many.std()
+        drawn: Floats = mean + deviation * standard
+        return drawn
+
+    return draw
+
+
+def shares_of_the_grid(grid: Floats) -> Iterator[list[str]]:
+    """Yield how often the intervals of the shares of architecture and learning rate hold these."""
+    cases = {name: scattered(grid, shape) for name, shape in SHAPES.items()}
+    truths = {name: shares(draw(np.random.default_rng(SEED), 20_000)) for name, draw in cases.items()}
+    cases["its own replicates"] = lambda rng, n: grid[..., rng.integers(0, grid.shape[2], n)]
+    truths["its own replicates"] = shares(grid)
+    for name, draw in cases.items():
+        covered = []
+        for n in (TUNING, CONFIRMATION):
+            rng = np.random.default_rng(SEED)
+            found = [shares_of_replicates(draw(rng, n)) for _ in range(ROUNDS)]
+            covered += [sum(truths[name][of] in one[of] for one in found) / ROUNDS for of in ("rows", "columns")]
+        yield [name, *map(percent, covered)]
+
+
+def explained(grid: Floats) -> list[str]:
+    head = [f"{of}, {n} replicates" for n in (TUNING, CONFIRMATION) for of in ("architecture", "learning rate")]
+    return [
+        "Coverage of the intervals of what architecture and learning rate explain, in the shipped grid, in percent:",
+        "",
+        *table(["outcomes", *head], shares_of_the_grid(grid)),
+        "",
+    ]
+
+
 def main() -> None:
-    own = shipped(SHIPPED)
+    own, tuned = shipped(SHIPPED), shipped(TUNED)
     stages = [f"one stage, {TUNING}", f"one stage, {CONFIRMATION}", f"two stages, {TUNING} and {CONFIRMATION}"]
     head = ["outcomes", f"good rates of {RATES}", *(f"false alarms: {s}" for s in stages)]
     lines = [
@@ -176,7 +222,12 @@ def main() -> None:
         "",
         *table(["outcomes", "5 replicates", "10", "20", "30"], one_location(own)),
         "",
-        *([] if own else ["The shipped experiment's own replicates were not there, so they are left out.", ""]),
+        *(explained(in_a_grid(tuned)) if tuned else []),
+        *(
+            []
+            if own and tuned
+            else ["The shipped experiment's own replicates were not there; what rests on them is left out.", ""]
+        ),
         f"Seed {SEED}, {ROUNDS} experiments or samples a number, so the standard error of a 5 is "
         f"{100 * math.sqrt(0.05 * 0.95 / ROUNDS):.1f}; {FLIPS} random flips for each experiment. One core took "
         f"{time.process_time() / 60:.0f} minutes.",

@@ -72,3 +72,16 @@ def test_the_page_has_a_table_of_every_case():
     assert bool(re.search(r"\| 2-[\d-]+-1 at 0\.\d+ \|", measured)) != ("own replicates were not there" in measured)
     assert f"Seed {calibrate.SEED}, {calibrate.ROUNDS} experiments" in measured
     assert re.search(r"One core took \d+ minutes", measured)
+
+
+def test_the_intervals_of_shares_hold_those_of_a_grid_that_scatters_normally(monkeypatch):
+    """Of 200 samples: 0.95 has a standard error of 0.015."""
+    monkeypatch.setattr(calibrate, "ROUNDS", 200)
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((2, 3, 10)) + np.array([[0], [2]])[..., np.newaxis] + [[[0], [1], [4]]]
+    cells = {f"2-{x}-1 at 0.{y}": values[x, y] for x in range(2) for y in range(3)}
+    grid = calibrate.in_a_grid(dict(reversed(cells.items())))
+    assert np.array_equal(grid, values)
+    rows = {name: [float(share) for share in covered] for name, *covered in calibrate.shares_of_the_grid(grid)}
+    assert list(rows) == [*calibrate.SHAPES, "its own replicates"]
+    assert all(90 < share < 99 for share in rows["normal"])

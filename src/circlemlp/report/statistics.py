@@ -274,9 +274,8 @@ def shares_of_replicates(values: Floats) -> dict[str, Interval]:
     """Return the shares, as ``shares`` does, each with the jackknife's interval over the replicates [5]_.
 
     The squared standard error is (g - 1) / g times the sum of the squared deviations of the g shares that are left when
-    one replicate, or one of g groups of many replicates, is left out. The intervals are approximate: with ten of the
-    shipped replicates drawn again and again, 93 and 95 % of them have in them the share of the architecture and that of
-    the learning rate; 91 and 71 % where the logarithms of errors scatter as a lognormal number does, with a long tail.
+    one replicate, or one of g groups of many replicates, is left out. How often the intervals hold the shares is in
+    docs/calibration.md: often enough, but where errors have a long tail.
     """
     n = values.shape[2]
     whole, groups = shares(values), np.array_split(np.arange(n), min(n, MOST_GROUPS))
