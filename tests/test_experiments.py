@@ -34,7 +34,7 @@ from indexes import (
     runs_of,
     up_to_date,
 )
-from made_up import GRID, SETTINGS
+from made_up import GRID, SETTINGS, made_up
 
 
 def test_records_belong_to_the_experiments_that_trained_them_and_that_have_them(place, tmp_path, monkeypatch):
@@ -189,19 +189,25 @@ def test_an_index_in_another_place_is_made_again_as_people_left_it(place, tmp_pa
         tracking.model_copy(update={"database": f"{folder}/mlflow.db", "artifacts": f"{folder}/artifacts"})
         for folder in ("here", "there")
     )
-    assert up_to_date(here, store) == 5
+    for name, size in (("theirs", 7), ("deleted", 8)):
+        store.save(replace(made_up((size,), 0.1, [0.1]), volatile=Volatile(experiment=name)))
+    assert up_to_date(here, store) == 7
     client, cells, _ = runs_of(here)
     client.delete_run(cells[0].info.run_id)
     client.set_tag(cells[1].info.run_id, "mlflow.runName", "the one")
     client.rename_experiment(cells[0].info.experiment_id, "ours")
+    client.delete_experiment(client.get_experiment_by_name("deleted").experiment_id)
     runs = runs_in("here/mlflow.db")
     Path("there").mkdir()
     shutil.move("here/mlflow.db", "there")
-    assert up_to_date(there, store) == 5
+    assert up_to_date(there, store) == 6
     assert runs_in("there/mlflow.db") == runs
     assert len(runs_of(there, "ours")[1]) == 4
-    assert len(list(Path("there/artifacts").rglob("boundary.png"))) == 5
+    assert len(list(Path("there/artifacts").rglob("boundary.png"))) == 6
     assert up_to_date(there, store) == 0
+    index = Index(there, SETTINGS)
+    assert (index.restore(), index.bring_up_to_date(store)) == (2, 1)
+    assert len(list(Path("there/artifacts").rglob("boundary.png"))) == 7
 
 
 def test_a_file_of_another_experiment_does_no_harm(place):

@@ -78,7 +78,6 @@ class Index:
             self._store = self.database.open()
             self._models = models.Models(self._store, self.database.uri, self._artifacts, self._report)
             self._check_artifacts()
-            self._settle()
         check_place(self._artifacts.absolute(), self._artifacts.absolute(), "artifacts")
 
     def bring_up_to_date(self, records: Store, results: Sequence[Path] = ()) -> int:
@@ -96,6 +95,7 @@ class Index:
             the replicates that it has there, and no others, as in the report.
         """
         with self.database.alone():
+            self._settle()
             with self._session() as session:
                 there = rows.cells(session)
             self._replicates.clear()
@@ -112,6 +112,22 @@ class Index:
             if written:
                 self.database.analyze()
             return len(written)
+
+    def _settle(self) -> None:
+        """Forget what the runs have if they were written elsewhere, so that they are all written again, here.
+
+        What people did to them is left: names, tags of their own, and being deleted. So are deleted experiments, and an
+        index of an earlier version, which does not know where it was made.
+        """
+        own = [one for one in self._experiments().values() if one.lifecycle_stage == "active"]
+        strangers = [one for one in own if one.tags.get(HOME) != self._home]
+        came = [one.experiment_id for one in strangers if HOME in one.tags]
+        if came:
+            print(f"{self.database.path}: was made in another place, so it is made again here", file=sys.stderr)
+            with self._session() as session:
+                rows.forget(session, came)
+        for one in strangers:
+            self._store.set_experiment_tag(one.experiment_id, ExperimentTag(HOME, self._home))
 
     def _missing(self, records: Store, there: There) -> list[str]:
         """Return the records that are not in a run of the stage that their note names; without a note, in any run."""
@@ -211,20 +227,6 @@ class Index:
             if place != self._place:
                 raise UserError(f"{self.database.path}: keeps its artifacts in {place}, not in {self._place}; {AGAIN}")
 
-    def _settle(self) -> None:
-        """Forget what the runs have if they were written elsewhere, so that they are all written again, here.
-
-        What people did to them is left: names, tags of their own, and being deleted.
-        """
-        came = [one.experiment_id for one in self._experiments().values() if one.tags.get(HOME) != self._home]
-        if not came:
-            return
-        print(f"{self.database.path}: was made in another place, so it is made again here", file=sys.stderr)
-        with self._session() as session:
-            rows.forget(session, came)
-        for experiment_id in came:
-            self._store.set_experiment_tag(experiment_id, ExperimentTag(HOME, self._home))
-
     @property
     def _place(self) -> str:
         """The place of artifacts as seen from the database, unless it is an absolute one."""
@@ -234,7 +236,7 @@ class Index:
 
     @property
     def _home(self) -> str:
-        return sha256(str(self.database.path.parent.resolve()))
+        return sha256(ascii(self.database.path.parent.resolve()))  # which may have bytes that are no characters
 
     def _experiments(self) -> dict[str, Any]:
         """Return the experiments of ours, deleted ones among them, by the names that they were made with."""
