@@ -68,6 +68,11 @@ def up_to_date(tracking, store, *results):
     return Index(tracking, SETTINGS).bring_up_to_date(store, results)
 
 
+def inside(tracking, folder):
+    """Return the settings of an index that is in a folder with its artifacts."""
+    return tracking.model_copy(update={"database": f"{folder}/mlflow.db", "artifacts": f"{folder}/artifacts"})
+
+
 def runs_of(tracking, name="mine"):
     """Return a client, and the runs of an experiment: those of cells, and those of replicates."""
     client = MlflowClient(f"sqlite:///{tracking.database}")

@@ -1,6 +1,7 @@
 """Databases of older versions of MLflow, made by its own migrations, and what `make doctor` says and does."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -21,9 +22,17 @@ from mlflow.store.tracking.dbmodels.initial_models import Base
 
 from circlemlp.config import Tracking
 from circlemlp.errors import UserError
+from circlemlp.run.compose import compose_one
 from circlemlp.tracking import doctor
-from circlemlp.tracking.index import NAME, PLACE, Index
+from circlemlp.tracking.index import NAME, PLACE, STRANGE, Index
 from circlemlp.tracking.schema import revision
+from indexes import (
+    empty,  # noqa: F401
+    inside,
+    nowhere,  # noqa: F401
+    place,  # noqa: F401
+    up_to_date,
+)
 from made_up import SETTINGS
 
 SCRIPTS = ScriptDirectory(str(Path(utils.__file__).parents[1] / "db_migrations"))
@@ -143,6 +152,22 @@ def test_the_doctor_says_what_is_wrong_and_does_what_it_can(project):
     assert not left.exists()
     assert f"\nindex     mlflow.db: schema {NEWEST}, that of MLflow {version('mlflow')}; 0 cells\n" in wrong.stdout
     assert "\npipeline  stale: generate, tune, select, confirm, report\n          to do: make repro\n" in wrong.stdout
+
+
+def test_the_doctor_says_that_an_index_is_to_be_made_again_and_leaves_that_to_make_ui(place, tmp_path, monkeypatch):
+    store, tracking = place
+    monkeypatch.chdir(tmp_path)
+    Path("old").mkdir()
+    shutil.move(tracking.database, "old")
+    up_to_date(inside(tracking, "old"), store)
+    Path("old").rename("new")
+    there = inside(tracking, "new")
+    before = content(there.database)
+    config = compose_one(["tracking.database=new/mlflow.db", "tracking.artifacts=new/artifacts"])
+    assert list(doctor._index(config))[1:] == [(f"{STRANGE}, so it has to be made again", "make ui")]
+    assert content(there.database) == before
+    up_to_date(there, store)
+    assert list(doctor._index(config))[1:] == [("every record is in it",)]
 
 
 SWEEPING = """

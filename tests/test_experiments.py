@@ -20,7 +20,7 @@ from circlemlp.store.identity import code_digest
 from circlemlp.store.records import Volatile
 from circlemlp.tracking import experiments
 from circlemlp.tracking.experiments import BY_HAND, Experiment
-from circlemlp.tracking.index import Index
+from circlemlp.tracking.index import HOME, STRANGE, Index
 from circlemlp.tracking.runs import CODE, STAGE
 from conftest import SOURCE
 from indexes import (
@@ -28,6 +28,7 @@ from indexes import (
     empty,  # noqa: F401
     exported,
     files_of,
+    inside,
     nowhere,  # noqa: F401
     place,  # noqa: F401
     runs_in,
@@ -185,10 +186,7 @@ def test_replicates_have_runs_only_where_an_experiment_has_few(most, children, p
 def test_an_index_in_another_place_is_made_again_as_people_left_it(place, tmp_path, monkeypatch):
     store, tracking = place
     monkeypatch.chdir(tmp_path)
-    here, there = (
-        tracking.model_copy(update={"database": f"{folder}/mlflow.db", "artifacts": f"{folder}/artifacts"})
-        for folder in ("here", "there")
-    )
+    here, there = inside(tracking, "here"), inside(tracking, "there")
     for name, size in (("theirs", 7), ("deleted", 8)):
         store.save(replace(made_up((size,), 0.1, [0.1]), volatile=Volatile(experiment=name)))
     assert up_to_date(here, store) == 7
@@ -208,6 +206,35 @@ def test_an_index_in_another_place_is_made_again_as_people_left_it(place, tmp_pa
     index = Index(there, SETTINGS)
     assert (index.restore(), index.bring_up_to_date(store)) == (2, 1)
     assert len(list(Path("there/artifacts").rglob("boundary.png"))) == 7
+
+
+@pytest.mark.parametrize("lost", ["the tag", "the artifacts"])
+def test_an_index_of_an_earlier_version_or_without_artifacts_is_made_again_once(lost, place, capsys):
+    store, tracking = place
+    assert up_to_date(tracking, store) == 5
+    client, cells, _ = runs_of(tracking)
+    if lost == "the tag":
+        client.delete_experiment_tag(cells[0].info.experiment_id, HOME)
+    else:
+        shutil.rmtree(tracking.artifacts)
+    runs = runs_in(tracking.database)
+    assert up_to_date(tracking, store) == 5
+    assert capsys.readouterr().err == f"{tracking.database}: {STRANGE}, so it is made again\n"
+    assert runs_in(tracking.database) == runs
+    assert all((files_of(tracking, cell) / "boundary.png").exists() for cell in cells)
+    assert up_to_date(tracking, store) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_what_cannot_be_made_again_is_not_tried_for_ever(place, capsys):
+    store, tracking = place
+    assert up_to_date(tracking, store) == 5
+    shutil.rmtree(store.folder)
+    shutil.rmtree(tracking.artifacts)
+    assert up_to_date(tracking, store) == 0
+    assert STRANGE in capsys.readouterr().err
+    assert up_to_date(tracking, store) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_file_of_another_experiment_does_no_harm(place):

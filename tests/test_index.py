@@ -25,6 +25,7 @@ from circlemlp.store.records import Store
 from circlemlp.store.results import export
 from circlemlp.store.trained import join
 from circlemlp.tracking.experiments import address
+from circlemlp.tracking.index import STRANGE
 from conftest import TINY, Project
 from made_up import GRID, SETTINGS
 
@@ -189,7 +190,7 @@ def copied(old, new):
     shutil.copytree(old, new, symlinks=True)
 
 
-AGAIN = "mlflow.db: was made in another place, so it is made again here\n"
+AGAIN = f"mlflow.db: {STRANGE}, so it is made again\n"
 
 
 def added(cells):

@@ -22,7 +22,7 @@ from circlemlp.errors import UserError
 from circlemlp.project import PROJECT
 from circlemlp.store import disk
 from circlemlp.store.records import Store
-from circlemlp.tracking.index import Index
+from circlemlp.tracking.index import STRANGE, Index
 from circlemlp.tracking.schema import revision
 
 LITTLE = 1_000_000_000
@@ -107,13 +107,17 @@ def _index(config: Config) -> Iterator[tuple[str, ...]]:
     if database is None or not Path(database).exists():
         yield ("not there; `make ui` makes it from the records",)
         return
-    cells = Index(config.tracking, config.report).cells()
+    index = Index(config.tracking, config.report)
+    cells = index.cells()
     indexed = set[str]().union(*(records for own in cells.values() for records in own.values()))
     missing = set(Store(Path(config.paths.records)).identities()) - indexed
     behind = f"{len(missing)} records are not in it, which `make ui` adds unless they were deleted there"
     count = sum(map(len, cells.values()))
     yield (f"{database}: schema {revision(Path(database))}, that of MLflow {version('mlflow')}; {count} cells",)
-    yield (behind if missing else "every record is in it",)
+    if index.strangers():
+        yield f"{STRANGE}, so it has to be made again", "make ui"
+    else:
+        yield (behind if missing else "every record is in it",)
 
 
 def _pipeline(_: Config) -> Iterator[tuple[str, ...]]:

@@ -32,6 +32,7 @@ NAME, PLACE, HOME = "circlemlp.index", "circlemlp.artifacts", "circlemlp.home"
 """Tags of our experiments: the names they were made with, which a person may change; where their artifacts are; a
 digest of the index's place when they were written."""
 
+STRANGE = "was made elsewhere, by an earlier version or has lost its artifacts"
 BACK = "python pipelines/index.py --all brings back what was deleted"
 There = dict[str, set[str]]
 """The identities of the records in each run of a cell."""
@@ -48,7 +49,8 @@ class Index:
     """MLflow experiments in one database, which is made if it is not there.
 
     Artifacts are found below the place that the server is given, so nothing points to where an index was. One that
-    finds itself in another place, to which it may have come without artifacts, is written again from the records.
+    finds itself in another place, to which it may have come without artifacts, or without them where it was, is written
+    again from the records.
 
     Attributes
     ----------
@@ -113,21 +115,30 @@ class Index:
                 self.database.analyze()
             return len(written)
 
-    def _settle(self) -> None:
-        """Forget what the runs have if they were written elsewhere, so that they are all written again, here.
+    def strangers(self) -> list[str]:
+        """Return the identifiers of the experiments whose cells were not written here, or have lost their files."""
+        with self._session() as session:
+            filled = rows.with_records(session)
+        return [
+            one.experiment_id
+            for one in self._active()
+            if one.experiment_id in filled
+            and (one.tags.get(HOME) != self._home or not (self._artifacts / one.experiment_id).is_dir())
+        ]
 
-        What people did to them is left: names, tags of their own, and being deleted. So are deleted experiments, and an
-        index of an earlier version, which does not know where it was made.
+    def _settle(self) -> None:
+        """Forget what the runs of strangers have, so that they are all written again, here.
+
+        What people did to them is left: names, tags and parameters of their own, and being deleted. So are deleted
+        experiments.
         """
-        own = [one for one in self._experiments().values() if one.lifecycle_stage == "active"]
-        strangers = [one for one in own if one.tags.get(HOME) != self._home]
-        came = [one.experiment_id for one in strangers if HOME in one.tags]
-        if came:
-            print(f"{self.database.path}: was made in another place, so it is made again here", file=sys.stderr)
+        if strangers := self.strangers():
+            print(f"{self.database.path}: {STRANGE}, so it is made again", file=sys.stderr)
             with self._session() as session:
-                rows.forget(session, came)
-        for one in strangers:
-            self._store.set_experiment_tag(one.experiment_id, ExperimentTag(HOME, self._home))
+                rows.forget(session, strangers)
+        for one in self._active():
+            if one.tags.get(HOME) != self._home:
+                self._store.set_experiment_tag(one.experiment_id, ExperimentTag(HOME, self._home))
 
     def _missing(self, records: Store, there: There) -> list[str]:
         """Return the records that are not in a run of the stage that their note names; without a note, in any run."""
@@ -159,9 +170,7 @@ class Index:
 
     def _show_one_core(self) -> None:
         """Let the views show each cell once: as the present core trained it, or else the one that trained last."""
-        for experiment in self._experiments().values():
-            if experiment.lifecycle_stage == "deleted":
-                continue
+        for experiment in self._active():
             with self._session() as session:
                 cores = rows.cores(session, experiment.experiment_id)
             core = code_digest() if code_digest() in cores else next(iter(cores), None)
@@ -242,6 +251,10 @@ class Index:
         """Return the experiments of ours, deleted ones among them, by the names that they were made with."""
         found = all_of(self._store.search_experiments, ViewType.ALL)
         return {one.tags[NAME]: one for one in found if NAME in one.tags}
+
+    def _active(self) -> list[Any]:
+        """Return the experiments of ours that are not deleted."""
+        return [one for one in self._experiments().values() if one.lifecycle_stage == "active"]
 
     def _experiment(self, about: Experiment) -> Any:
         """Return an experiment, which is made if it is not there."""

@@ -173,6 +173,12 @@ def cells(session: Any) -> dict[str, set[str]]:
     return {run: set(identities.split()) for run, identities in found}
 
 
+def with_records(session: Any) -> set[str]:
+    """Return the identifiers of the experiments that have cells with records."""
+    runs = session.query(SqlRun.experiment_id).join(SqlTag).filter(SqlTag.key == RECORDS, SqlTag.value != "")
+    return {str(experiment_id) for (experiment_id,) in runs.distinct()}
+
+
 def at_stage(session: Any, experiment_id: str, stage: Stage, *, deleted: bool) -> set[str]:
     """Return the identifiers of the runs of an experiment's cells in a stage, with those of deleted ones or without."""
     runs = session.query(SqlRun.run_uuid).filter_by(experiment_id=int(experiment_id))
