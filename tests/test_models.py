@@ -182,6 +182,26 @@ def test_what_is_there_is_left_alone_and_what_was_deleted_comes_back_when_asked_
     assert list(versions(up_to_date(place, everything=True))) == [3]
 
 
+def test_a_deleted_alias_or_registered_model_comes_back_when_asked_for(place):
+    confirm("theirs", judged((5,), [0.10, 0.11, 0.12, 0.13]))
+    client = up_to_date(place)
+    client.delete_registered_model_alias("circlemlp", "champion")
+    assert client.get_registered_model("circlemlp").aliases == {}
+    assert up_to_date(place).get_registered_model("circlemlp").aliases == {}
+    client = up_to_date(place, everything=True)
+    assert client.get_registered_model("circlemlp").aliases == {"champion": 2}
+    client.set_registered_model_alias("circlemlp", "champion", "1")  # as a person does
+    client = up_to_date(place, everything=True)
+    assert client.get_registered_model("circlemlp").aliases == {"champion": 1}
+    client.delete_registered_model("circlemlp")
+    assert up_to_date(place).search_registered_models() == []
+    client = up_to_date(place, everything=True)
+    champion = client.get_model_version_by_alias("circlemlp", "champion")
+    assert champion.tags["experiment"] == "theirs"
+    assert {one.tags["experiment"] for one in versions(client).values()} == {"mine", "theirs"}
+    assert {one.artifact_location for one in logged(client)} == {one.source for one in versions(client).values()}
+
+
 def test_each_experiment_has_a_version_and_the_champion_is_the_lowest_of_the_newest(place):
     confirm("theirs", judged((5,), [0.10, 0.11, 0.12, 0.13]))
     export(Path("results/unconfirmed"), [judged((5,), [0.01, 0.01, 0.01, 0.01], first=0)])

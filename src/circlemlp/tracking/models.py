@@ -4,7 +4,7 @@ Each experiment with a confirmation has one. It is a logged model of its cell's 
 model ``circlemlp``. Of the newest versions of all experiments, the one whose cell has the lowest estimate of the true
 error has the alias ``champion``.
 
-A model is made once. One that a person deletes in MLflow's pages comes back by ``restore`` alone, and an alias that
+A model is made once. What a person deletes of that in MLflow's pages comes back by ``restore`` alone, and an alias that
 they move stays where it is until there is a new version.
 """
 
@@ -44,6 +44,7 @@ from circlemlp.tracking.recommended import Recommended, check_core
 from circlemlp.tracking.rows import ACTIVE
 
 NAME, CHAMPION = "circlemlp", "champion"
+OF_ALIAS = {"workspace": DEFAULT_WORKSPACE_NAME, "name": NAME, "alias": CHAMPION}
 CONFIRMATION, VERSIONS = "circlemlp.confirmation", "mlflow.modelVersions"
 """Tags of a logged model: which records it is chosen from, and MLflow's own of one that is registered."""
 EXPERIMENT, TRUE_ERROR = "experiment", "true_error"
@@ -155,9 +156,12 @@ class Models:
                 self._register(logged)
 
     def restore(self) -> None:
-        """Bring the logged models back that were deleted; what is not registered any more will be again."""
-        registered = [one.source for one in Registry(self._uri).search_model_versions(f"name = '{NAME}'")]
+        """Bring the logged models and the alias back that were deleted; what is not registered any more will be."""
+        versions = list(Registry(self._uri).search_model_versions(f"name = '{NAME}'"))
+        registered = [one.source for one in versions]
         with self._session() as session:
+            if versions and session.get(SqlRegisteredModelAlias, OF_ALIAS) is None:
+                session.add(_champion(versions))
             ours = session.query(SqlLoggedModelTag.model_id).filter_by(tag_key=CONFIRMATION)
             models = session.query(SqlLoggedModel).filter(SqlLoggedModel.model_id.in_(ours))
             models.update({"lifecycle_stage": ACTIVE}, synchronize_session=False)
@@ -189,19 +193,22 @@ class Models:
                 description=recommended.description,
             )
             versions.append(made)
-        newest = {one.tags.get(EXPERIMENT): one for one in sorted(versions, key=_number)}
-        champion = _number(min(newest.values(), key=_estimate))
         registered = json.dumps([{"name": NAME, "version": _number(made)}])
-        of_alias = {"workspace": DEFAULT_WORKSPACE_NAME, "name": NAME, "alias": CHAMPION}
         of_model = {"model_id": logged.model_id, "experiment_id": int(logged.experiment.experiment_id)}
         with self._session() as session:  # both or none: an alias that a person moves afterwards stays where it is
-            session.merge(SqlRegisteredModelAlias(**of_alias, version=champion))
+            session.merge(_champion(versions))
             session.merge(SqlLoggedModelTag(**of_model, tag_key=VERSIONS, tag_value=registered))
 
 
 def _folder(model_id: str) -> str:
     """Return the folder of a model, as MLflow names them, below the artifacts of its experiment."""
     return f"models/{model_id}/artifacts"
+
+
+def _champion(versions: list[Any]) -> SqlRegisteredModelAlias:
+    """Return the alias: of the newest versions, that with the lowest estimate has it."""
+    newest = {one.tags.get(EXPERIMENT): one for one in sorted(versions, key=_number)}
+    return SqlRegisteredModelAlias(**OF_ALIAS, version=_number(min(newest.values(), key=_estimate)))
 
 
 def _number(version: Any) -> int:
