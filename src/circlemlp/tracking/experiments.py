@@ -26,16 +26,17 @@ BY_HAND = "sweeps_by_hand"
 CELLS, CONFIRMED = "cells", "confirmed"
 """The keys of the views."""
 COLUMNS = {
+    "metrics.`true_error`": 110,
+    "metrics.`bad_runs`": 90,
+    "metrics.`validation_loss`": 120,
+    "metrics.`validation_accuracy`": 145,
     "params.`architecture`": 105,
     "params.`optimizer.learning_rate`": 165,
     "params.`model.initialisation`": 145,
-    "metrics.`true_error`": 110,
-    "metrics.`validation_loss`": 120,
-    "metrics.`validation_accuracy`": 145,
-    "metrics.`bad_runs`": 90,
     f"tags.`{STAGE}`": 120,
 }
-"""The columns of the views in their order, and the pixels that their heads need."""
+"""The columns of the views and the pixels that their heads need: first what a cell came to, as few fit beside MLflow's
+Assistant."""
 ALWAYS = {"attributes.`Run Name`": 215, "runDateAndNestInfo": 130}
 """Those before them, which MLflow always shows; a name has room for the largest architecture and ``confirmed``."""
 
@@ -69,7 +70,15 @@ class Experiment:
     def of(cls, name: str) -> "Experiment":
         """Read what ``conf/`` says of an experiment."""
         if name == BY_HAND:
-            return cls(name, "Sweeps by hand", ["What was trained without `experiment=`."])
+            return cls(
+                name,
+                "Sweeps by hand",
+                [
+                    "What was trained without `experiment=`. The description of each run has the command that makes it again.",
+                    "For a report, give a sweep `paths.results=results/mine`, and then run "
+                    "`python pipelines/report.py paths.results=results/mine paths.reports=reports/mine`.",
+                ],
+            )
         path = {path.stem: path for path in (CONF / "experiment").glob("*.yaml")}.get(name)
         if path is None:
             return cls(
