@@ -85,9 +85,7 @@ def test_an_experiment_says_what_it_is_and_how_to_make_it_again(place, tmp_path,
     assert "\n```\nmake repro\n```\n" in note
     assert note.endswith("Once it is made, its report is [reports/report.html](/reports/report.html).")
     note = Experiment.of(BY_HAND).description("1")
-    assert (
-        "without `experiment=`. The description of each run has the command that makes it again. For a report, " in note
-    )
+    assert "`experiment=`. The description of each run has the command that makes it again. For a report, " in note
     assert "`paths.results=results/mine`" in note
     assert "`python pipelines/report.py paths.results=results/mine paths.reports=reports/mine`" in note
     _, (cell,), _ = runs_of(tracking, PIPELINE)

@@ -74,7 +74,8 @@ class Experiment:
                 name,
                 "Sweeps by hand",
                 [
-                    "What was trained without `experiment=`. The description of each run has the command that makes it again.",
+                    "What was trained without `experiment=`.",
+                    "The description of each run has the command that makes it again.",
                     "For a report, give a sweep `paths.results=results/mine`, and then run "
                     "`python pipelines/report.py paths.results=results/mine paths.reports=reports/mine`.",
                 ],
