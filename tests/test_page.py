@@ -230,7 +230,17 @@ def test_what_is_healthy_has_nothing_to_see_and_what_is_not_is_named():
     spiky = flat.copy()
     spiky[:3, -1] = 0.5
     spiky_one = with_losses(made_up((4,), 0.1, [0.1] * 10), np.repeat(spiky, [1] * 21, axis=1))
-    assert "choice of the rate" not in found([spiky_one])
+    assert found([spiky_one])["spikes at the end"] == ["3 of 10", "look at 2-4-1"]
+
+
+def test_a_check_that_cannot_be_made_says_why():
+    spread = [made_up((4,), rate, list(0.1 * SPREAD)) for rate in (0.01, 0.1)]
+    assert found(spread[:1])["choice of the rate"] == ["", "there was no rate to choose"]
+    single = [made_up((4,), rate, [0.1]) for rate in (0.01, 0.1)]
+    assert found(single)["choice of the rate"] == ["", "one replicate does not tell"]
+    lost = found([made_up((4,), rate, [None] * 3) for rate in (0.01, 0.1)])
+    assert lost["choice of the rate"] == ["", "no rate could be chosen"]
+    assert found(spread, [made_up((4,), 0.01, [None] * 3, first=10)])["overfitting"] == ["", "no network finished"]
 
 
 def test_a_report_of_other_results_goes_into_a_folder_of_its_own_unless_told_otherwise():

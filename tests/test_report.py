@@ -106,7 +106,7 @@ def test_sensitivities_are_of_the_rates_that_all_have(tmp_path):
         expected = f"{sensitivity.of_architecture(join(cells)).estimate:.3g}"
         assert re.search(rf"^\| {architecture} \| .*% \| {expected} \|$", text, re.M)
     apart = [made_up((4,), 0.1, [0.1]), made_up((4,), 0.2, [0.1]), made_up((5,), 0.3, [0.1]), made_up((5,), 0.1, [0.1])]
-    assert re.search(r"^\| 2-4-1 \| .*% \| not known \|$", report(tmp_path, apart), re.M)
+    assert re.search(r"^\| 2-4-1 \| .* too few replicates to tell \| not known \|$", report(tmp_path, apart), re.M)
 
 
 def test_differences_are_claimed_only_where_supported(tmp_path):

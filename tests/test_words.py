@@ -51,12 +51,31 @@ def test_the_words_of_the_first_sentences_are_explained_below_them():
         "2-4-1 is a network of two inputs, a hidden layer of 4 nodes, and one output. It learns from points that are "
         "uniform on the unit square, y = 1 inside the arc of radius 1, and its true error is the share of the square "
     )
-    assert text.endswith("Those of a cell differ in their initial weights and in their points.")
+    assert "those of a cell differ in points and initial weights. An estimate is the mean of the middle half" in text
+    assert "on the scale of the logarithm. Interaction is what" in text
     deep = compare([made_up((6, 3), 0.1, [0.1, 0.2], draws="shared")], SETTINGS)
     assert headline.terms(deep).startswith(
         "2-6-3-1 is a network of two inputs, hidden layers of 6 and 3 nodes, and one"
     )
-    assert headline.terms(deep).endswith("Those of a cell differ in their initial weights.")
+    batches = made_up((6, 3), 0.1, [0.1, 0.2], draws="shared")
+    batches.ingredients["config"]["training"]["batch_size"] = 10
+    text = headline.terms(compare([batches], SETTINGS))
+    assert "differ in initial weights and order of the points." in text
+    assert text.endswith("on the scale of the logarithm.")
+
+
+def test_the_question_is_what_the_cells_differ_in():
+    one, rate = made_up((4,), 0.1, [0.1, 0.2]), made_up((4,), 0.2, [0.1, 0.2])
+    glorot, size = made_up((4,), 0.1, [0.1, 0.2]), made_up((5,), 0.1, [0.1, 0.2])
+    glorot.ingredients["config"]["model"]["initialisation"] = "glorot"
+    for records, question in (
+        ([one], "What does a network learn?"),
+        ([one, rate], "How does learning rate decide what a network learns?"),
+        ([one, size], "How does shape decide what a network learns?"),
+        ([one, rate, size], "How do shape and learning rate decide what a network learns?"),
+        ([one, rate, glorot, size], "How do shape, initialisation and learning rate decide what a network learns?"),
+    ):
+        assert headline.asked(compare(records, SETTINGS)) == question
 
 
 def test_an_interaction_is_called_one():
@@ -175,13 +194,13 @@ def confirmed(comparison, replicates=10, **keys):
 
 def test_the_population_is_named():
     text = headline.population(sweep([[0.1, 0.2], [0.1, 0.2]]))
-    assert "Replicates differ in points and initialisation; replicates of the same" in text
+    assert "Replicates differ in points and initial weights; replicates of the same" in text
     assert "on fresh draws of the data with fresh initialisations." in text
     assert text.endswith("are the jackknife's, and approximate.")
     batches = made_up((4,), 0.1, [0.1] * 3)
     batches.ingredients["config"]["training"]["batch_size"] = 10
     text = headline.population(compare([batches], SETTINGS))
-    assert "Replicates differ in points, initialisation and shuffling" in text
+    assert "Replicates differ in points, initial weights and order of the points" in text
     assert "There are no intervals" in text
     assert "jackknife" not in text
 
@@ -190,8 +209,8 @@ def test_it_is_said_who_chose_and_who_judges():
     one_stage = sweep([[0.1, 0.2], [0.1, 0.2]])
     assert headline.stages(one_stage).startswith("Replicates 0 to 9 chose the learning rates and also judge them, so ")
     assert headline.stages(confirmed(one_stage)) == (
-        "Replicates 0 to 9 chose the learning rates (tuning); replicates 10 to 19, on new points, judge them "
-        "(confirmation)."
+        "Replicates 0 to 9 chose the learning rates by their validation loss (tuning); replicates 10 to 19, on new "
+        "points, judge them (confirmation)."
     )
     assert headline.stages(confirmed(one_stage, 1)).endswith(
         "; replicate 10, on new points, judges them (confirmation)."
@@ -229,7 +248,7 @@ def test_an_architecture_that_is_not_confirmed_is_said_to_be():
     assert "not comparable: 2-5-1 is not confirmed" in as_markdown("t", tables.differences(lacking))
     assert "no new replicates" not in says(words.findings(confirmed(one_stage)))
     assert "2 of 2 cells still improve" in headline.limits(confirmed(at_one_rate(0.1, 0.2)))
-    assert "4 of 4 cells still improve after 6 epochs, in the confirmation 1 of 1" in headline.limits(lacking)
+    assert "4 of 4 cells still improve after 6 epochs, of those compared 1 of 1" in headline.limits(lacking)
 
 
 def test_what_was_run_counts_both_stages():
@@ -238,7 +257,9 @@ def test_what_was_run_counts_both_stages():
     assert headline.recipe(one_stage).startswith("40 networks, each trained by Adam")
     both = confirmed(one_stage, 5)
     assert headline.counted(both) == "2 architectures × 2 rates × 10 replicates; then 2 cells × 5."
-    assert headline.recipe(both).startswith("40 networks and then 10 networks, each trained by Adam")
+    assert headline.recipe(both).startswith(
+        "40 networks for the tuning, then 10 for the confirmation, each trained by Adam"
+    )
     assert words.diverged(one_stage) == "None of 40 networks diverged."
     assert words.diverged(confirmed(one_stage, 5)) == (
         "None of 40 networks diverged in tuning, none of 10 networks in confirmation."
@@ -246,7 +267,7 @@ def test_what_was_run_counts_both_stages():
 
 
 def test_of_one_draw_that_all_share_nothing_is_said_about_others():
-    for batch_size, varied in ((None, "initialisation"), (10, "initialisation and shuffling")):
+    for batch_size, varied in ((None, "initial weights"), (10, "initial weights and order of the points")):
         record = made_up((4,), 0.1, [0.1] * 3, draws="shared")
         record.ingredients["config"]["training"]["batch_size"] = batch_size
         shared = compare([record], SETTINGS)

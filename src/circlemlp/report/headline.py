@@ -1,6 +1,7 @@
 """What the report begins with: its three main sentences, their words, whom they are about, and what was run."""
 
 import math
+from typing import Any
 
 from circlemlp import wording
 from circlemlp.report import regimes, statistics, words
@@ -19,6 +20,26 @@ def headline(comparison: Comparison) -> tuple[str, str, str]:
     return explained(comparison), compared(comparison), limits(comparison)
 
 
+def asked(comparison: Comparison) -> str:
+    """Return the question that the grid asks: what its cells differ in."""
+    models = [cell.trained.config.model for cell in comparison.cells]
+    kinds: dict[str, set[Any]] = {
+        "shape": {tuple(model.hidden_layer_sizes) for model in models},
+        "activation": {model.activation for model in models},
+        "initialisation": {model.initialisation for model in models},
+        "learning rate": {cell.learning_rate for cell in comparison.cells},
+    }
+    varied = [name for name, values in kinds.items() if len(values) > 1]
+    if not varied:
+        return "What does a network learn?"
+    return f"How {'does' if len(varied) == 1 else 'do'} {_and(varied)} decide what a network learns?"
+
+
+def _and(names: list[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)}{' and ' * bool(others)}{last}"
+
+
 def terms(comparison: Comparison) -> str:
     """Explain the words of the three sentences, by the example of the architecture with the lowest estimate."""
     lowest = min(comparison.best, key=lambda one: one.rank).cell
@@ -26,13 +47,25 @@ def terms(comparison: Comparison) -> str:
     *others, last = config.model.hidden_layer_sizes
     nodes = words.count(last, "node")
     hidden = f"hidden layers of {', '.join(map(str, others))} and {nodes}" if others else f"a hidden layer of {nodes}"
-    points = " and in their points" * (config.data.draws == "fresh")
+    interaction = (
+        " Interaction is what a learning rate does to one architecture and not to another."
+        if min(len(comparison.best), len({cell.learning_rate for cell in comparison.cells})) > 1
+        else ""
+    )
     return (
         f"{lowest.architecture} is a network of two inputs, {hidden}, and one output. It learns from points that are "
         f"{wording.shape(config.data)}, and its true error is the share of the square where it answers wrongly. A cell "
-        "is an architecture at a learning rate, the grid is all cells, and a replicate is one training of a cell. "
-        f"Those of a cell differ in their initial weights{points}."
+        "is an architecture at a learning rate, the grid is all cells, and a replicate is one training of a cell; "
+        f"those of a cell differ in {_and(_varied(comparison))}. An estimate is the mean of the middle half of the "
+        f"replicates, on the scale of the logarithm.{interaction}"
     )
+
+
+def _varied(comparison: Comparison) -> list[str]:
+    """Return what replicates differ in."""
+    config = comparison.cells[0].trained.config
+    points = ["points"] * (config.data.draws == "fresh")
+    return [*points, "initial weights", *["order of the points"] * (config.training.batch_size is not None)]
 
 
 def explained(comparison: Comparison) -> str:
@@ -126,7 +159,7 @@ def limits(comparison: Comparison) -> str:
     of_these = ""
     if best and len(cells) > len(best):
         at_best = sum(regimes.still_improving(cell.trained) for cell in best)
-        where = "in the confirmation" if comparison.confirmation else "at the best learning rates"
+        where = "of those compared" if comparison.confirmation else "at the best learning rates"
         of_these = f", {where} {at_best} of {len(best)}"
     parts = [
         f"{falling} of {words.count(len(cells), 'cell')} still {improve} after {words.count(epochs, 'epoch')}{of_these}"
@@ -155,17 +188,13 @@ def _had_a_choice(comparison: Comparison) -> bool:
 
 def population(comparison: Comparison) -> str:
     """Say what the intervals speak about."""
-    config = comparison.cells[0].trained.config
-    varied = ["initialisation"] + ["shuffling"] * (config.training.batch_size is not None)
-    fresh = config.data.draws == "fresh"
-    if fresh:
-        varied = ["points", *varied]
+    if comparison.cells[0].trained.config.data.draws == "fresh":
         shared = "replicates of the same number have the same points in all cells"
         population = "fresh draws of the data with fresh initialisations"
     else:
         shared, population = "all share one draw of the data", "these points, and not about other points"
     text = (
-        f"Replicates differ in {', '.join(varied[:-1])}{' and ' * (len(varied) > 1)}{varied[-1]}; {shared}. "
+        f"Replicates differ in {_and(_varied(comparison))}; {shared}. "
         f"So intervals and verdicts speak about networks that this recipe gives on {population}."
     )
     values, rates = grid(comparison.cells)
@@ -189,7 +218,8 @@ def stages(comparison: Comparison) -> str:
         if not _had_a_choice(comparison):
             return f"{words.sentence(judging)}, on {points} points, {judges}: there was no learning rate to choose."
         return (
-            f"{chose} chose the learning rates (tuning); {judging}, on {points} points, {judges} them (confirmation)."
+            f"{chose} chose the learning rates by their validation loss (tuning); {judging}, on {points} points, "
+            f"{judges} them (confirmation)."
         )
     if not _had_a_choice(comparison):
         return f"{chose} judge{verb} each architecture at its one learning rate."
@@ -218,15 +248,26 @@ def recipe(comparison: Comparison) -> str:
     config = comparison.cells[0].trained.config
     rates = list(map(words.rate, sorted({cell.learning_rate for cell in comparison.cells})))
     listed = ", ".join(rates) if len(rates) <= MOST_RATES else f"{rates[0]} to {rates[-1]}"
-    counts = [words.networks(cells) for cells in (comparison.cells, comparison.confirmation) if cells]
+    networks = words.count(words.networks(comparison.cells), "network")
+    if comparison.confirmation:
+        networks += f" for the tuning, then {words.networks(comparison.confirmation)} for the confirmation"
     size = config.training.batch_size
     batches = "the full batch" if size is None else f"mini-batches of {size}"
     up_to = "up to " if config.early_stopping.patience is not None else ""
     return (
-        f"{' and then '.join(words.count(count, 'network') for count in counts)}, each trained by "
-        f"{wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
+        f"{networks}, each trained by {wording.NAMES[config.optimizer.name]} on {batches} for {up_to}"
         f"{words.count(config.training.epochs, 'epoch')} in {config.training.dtype}. "
         f"Learning rates: {listed}.{_departures(comparison)}"
+    )
+
+
+def second_choice(comparison: Comparison) -> str:
+    """Say which other cells are confirmed, if there are some."""
+    if len(comparison.confirmation) <= len(comparison.best):
+        return ""
+    return (
+        " Where the median loss of the last tenth of the epochs chooses another rate than the last loss, both cells "
+        "are confirmed."
     )
 
 

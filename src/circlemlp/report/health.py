@@ -13,15 +13,16 @@ OVERFITTING = 1.5
 """The validation loss over the training loss above which a network overfits."""
 SURE = 0.8
 """The share of resampled choices from which a choice is called sure."""
+ONE = "one replicate does not tell"
 
 
 def checks(comparison: Comparison) -> Table:
-    """Return a line for each check; all but the choice's are about the networks that judge."""
+    """Return a line for each check; all but the first two are about the networks that judge."""
     judged = [one for one in comparison.best if one.exists]
     rows = [_edge(comparison), _choice(comparison)]
     if judged:
         rows += [_bad_runs(judged), _improving(judged), _overfitting(judged), _spikes(judged)]
-    return Table(["check", "what is counted", Numeric("found"), "in words"], [row for row in rows if row])
+    return Table(["check", "what is counted", Numeric("found"), "in words"], rows)
 
 
 def _row(check: str, counted: str, found: str, where: list[str]) -> list[str]:
@@ -39,22 +40,23 @@ def _edge(comparison: Comparison) -> list[str]:
     )
 
 
-def _choice(comparison: Comparison) -> list[str] | None:
-    """Say how sure the choices of rates are; None where there was nothing to choose."""
+def _choice(comparison: Comparison) -> list[str]:
+    """Say how sure the choices of rates are, or why that is not known."""
+    check, counted = (
+        "choice of the rate",
+        f"the lowest share of resampled tuning replicates that choose the same rate; from {SURE:.0%} it is sure",
+    )
     found = {
         best.cell.architecture: doubt.frequencies.get(best.cell.learning_rate, 0.0)
         for best, doubt in zip(comparison.best, comparison.doubts, strict=True)
         if best.lacks != "rate"
     }
-    if not found or len(comparison.cells) == len(comparison.best) or comparison.cells[0].replicates == 1:
-        return None
+    if not found or len(comparison.cells) == len(comparison.best):
+        return [check, counted, "", "no rate could be chosen" if not found else "there was no rate to choose"]
+    if comparison.cells[0].replicates == 1:
+        return [check, counted, "", ONE]
     unsure = [name for name, share in found.items() if share < SURE]
-    return _row(
-        "choice of the rate",
-        f"the lowest share of resampled tuning replicates that choose the same rate; from {SURE:.0%} it is sure",
-        f"{min(found.values()):.0%}",
-        unsure,
-    )
+    return _row(check, counted, f"{min(found.values()):.0%}", unsure)
 
 
 def _bad_runs(judged: list[BestRate]) -> list[str]:
@@ -88,13 +90,17 @@ def overfitting(one: BestRate) -> float:
     return float(np.median(history.validation_loss[finished, -1] / history.training_loss[finished, -1]))
 
 
-def _overfitting(judged: list[BestRate]) -> list[str] | None:
+def _overfitting(judged: list[BestRate]) -> list[str]:
     ratios = {one.cell.architecture: overfitting(one) for one in judged if math.isfinite(overfitting(one))}
-    if not ratios:
-        return None
-    return _row(
+    check, counted = (
         "overfitting",
         f"the highest median of the last validation loss over the training loss; above {OVERFITTING:g} it is much",
+    )
+    if not ratios:
+        return [check, counted, "", "no network finished"]
+    return _row(
+        check,
+        counted,
         f"{max(ratios.values()):.3g}",
         [name for name, ratio in ratios.items() if ratio > OVERFITTING],
     )

@@ -167,5 +167,6 @@ def _data(cells: list[CellResult]) -> Table:
         known = style.finite(cell.true_errors)
         numbers = [np.median(known), known.min(), known.max()] if len(known) else []
         shown = [*map(words.number, numbers)] or [""] * 3
-        rows.append([cell.architecture, words.rate(cell.learning_rate), *shown, cell.regime])
-    return Table([*head, Numeric("highest"), "regime"], rows)
+        every = " ".join(words.number(error) or "?" for error in cell.true_errors[:MOST_REPLICATES])
+        rows.append([cell.architecture, words.rate(cell.learning_rate), *shown, cell.regime, every])
+    return Table([*head, Numeric("highest"), "regime", "every replicate"], rows)

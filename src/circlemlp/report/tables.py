@@ -95,6 +95,8 @@ def choice_table(comparison: Comparison) -> Table:
         tied = "too few replicates to tell" if doubt.not_separated is None else _rates(doubt.not_separated) or "none"
         chosen = sorted(doubt.frequencies.items(), key=lambda item: -item[1])
         often = words.some([f"{words.rate(rate)}: {share:.0%}" for rate, share in chosen])
+        if one.cell.replicates == 1:
+            often = "too few replicates to tell"
         sensitive = words.interval(sensitivities[one.cell.architecture])
         rows.append([one.cell.architecture, words.rate(one.cell.learning_rate), tied, often, sensitive])
     head = ["architecture", Numeric("best learning rate"), "not separated from it", "chosen by resampled replicates"]

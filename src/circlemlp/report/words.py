@@ -166,9 +166,9 @@ def rules(comparison: Comparison) -> str:
         f"replicate's validation loss still falls by more than {1 - regimes.IMPROVING:.0%} from one tenth of the "
         f"epochs to the last, and a higher rate ended lower by a factor of more than {1 + equal:g}; collapsed, the "
         f"median true error is no lower than that of the best straight line, {line:.4g}; unstable, at least "
-        f"{regimes.UNSTABLE:.0%} of the replicates are bad runs or end more than {regimes.SPIKE:g} times above their "
-        "median of the last tenth; good, "
-        "none of these."
+        f"{regimes.UNSTABLE:.0%} of the replicates are bad runs (diverged, or a true error above "
+        f"{rate(comparison.settings.bad_run_error)}) or end more than {regimes.SPIKE:g} times above their median of "
+        "the last tenth; good, none of these."
     )
 
 

@@ -46,7 +46,6 @@ from circlemlp.store.tables import CURVES, curve_rows
 REGIONS = "regions.svg"
 LONG = ("Health", "Every cell", "Cost")
 """Sections that the page alone has."""
-QUESTION = "How do shape and learning rate decide what a network learns?"
 
 
 def write_report(
@@ -158,7 +157,7 @@ def report(
             f"{headline.terms(comparison)} {headline.stages(comparison)}",
             pictures["answer"],
         ],
-        "What was asked and run": [QUESTION, headline.counted(comparison)],
+        "What was asked and run": [headline.asked(comparison), headline.counted(comparison)],
         "Learning rate against error": _learning_rates(comparison, pictures),
         "What the networks learned": _shown(pictures, "boundaries", "replicates"),
         "Architectures in pairs": _architectures(comparison),
@@ -268,9 +267,14 @@ def _method(
 ) -> Iterator[Block]:
     yield headline.recipe(comparison)
     yield headline.data(comparison)
-    yield RULE
+    yield f"{RULE}{headline.second_choice(comparison)}"
     yield headline.population(comparison)
-    yield from _shown(pictures, "regions")
+    if "regions" in pictures:
+        yield (
+            "True errors are exact: the square is divided into polygons on which the network is linear, these are cut "
+            "by the two boundaries, and the areas where the answer is wrong are added."
+        )
+        yield pictures["regions"]
     if making:
         yield "All of this is made again by:"
         yield from map(Code, making)
