@@ -13,13 +13,21 @@ from conftest import chromium
 from made_up import DATA, GRID, RUNS, SETTINGS, made_up
 
 WIDTHS = (360, 820, 1600)
-RATES = {0.001: 5.0, 0.01: 2.0, 0.1: 1.0, 1.0: 7.0}
-SIZES = {(4,): 0.1, (8,): 0.09, (6, 3): 0.05, (8, 4): 0.04}
-SPREAD = np.linspace(0.8, 1.3, 10)
-WHOLE = [made_up(size, rate, list(x * y * SPREAD)) for size, x in SIZES.items() for rate, y in RATES.items()]
-JUDGES = [made_up(size, 0.1, list(x * SPREAD), first=10) for size, x in SIZES.items()]
+RATES = dict(zip([1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0], [20, 9, 4, 2, 1.5, 1, 1.2, 4, 21], strict=True))
+SIZES = {(64,): 0.1, (128,): 0.09, (64, 32): 0.05, (128, 64): 0.04}
+CONFIRMED = [*((size, 0.03) for size in SIZES), ((64, 32), 0.01)]
+
+
+def spread(n):
+    return np.linspace(0.8, 1.3, n)
+
+
+WHOLE = [made_up(size, rate, list(x * y * spread(10))) for size, x in SIZES.items() for rate, y in RATES.items()]
+JUDGES = [made_up(size, rate, list(SIZES[size] * spread(30)), first=10) for size, rate in CONFIRMED]
+"""As many cells and replicates as the shipped experiment has."""
 SMALL = [made_up((4,), 0.1, [0.3]), made_up((6, 3), 0.1, [None]), made_up((6, 3), 0.01, [0.25])]
 """One replicate of each cell, of which one diverged and one is missing."""
+LARGE = [made_up((width,), rate / 100, [0.1]) for width in range(3, 33) for rate in range(1, 27)]
 REPORTS = {"whole": (WHOLE, JUDGES), "small": (SMALL, None)}
 
 
@@ -39,7 +47,8 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
     for name, (records, judges) in REPORTS.items():
         write_report(folder / name, "A title", records, DATA, Store(folder / "runs"), SETTINGS, RUNS, judges)
-    write_report(folder / "grid", "A title", GRID, DATA, Store(folder / "runs"), SETTINGS, RUNS)
+    for name, records in (("grid", GRID), ("large", LARGE)):
+        write_report(folder / name, "A title", records, DATA, Store(folder / "runs"), SETTINGS, RUNS)
     return lambda name: (folder / name / "report.html").as_uri()
 
 
@@ -86,6 +95,12 @@ def test_a_page_is_accessible_and_fits_at_every_width(opened, name, scheme):
         assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert 30 < page.evaluate(LONGEST_LINE) <= 70
+
+
+@pytest.mark.parametrize("width", [360, 499, 1600])
+def test_a_page_of_many_cells_fits_too(opened, width):
+    page = opened("large", viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_where_there_is_room_the_answer_and_its_figure_are_side_by_side(opened):
