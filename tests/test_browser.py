@@ -27,7 +27,7 @@ JUDGES = [made_up(size, rate, list(SIZES[size] * spread(30)), first=10) for size
 """As many cells and replicates as the shipped experiment has."""
 SMALL = [made_up((4,), 0.1, [0.3]), made_up((6, 3), 0.1, [None]), made_up((6, 3), 0.01, [0.25])]
 """One replicate of each cell, of which one diverged and one is missing."""
-LARGE = [made_up((width,), rate / 100, [0.1]) for width in range(3, 33) for rate in range(1, 27)]
+LARGE = [made_up((64, width), float(f"{x:.3g}"), [0.1]) for width in range(1, 31) for x in np.geomspace(1e-4, 1, 26)]
 REPORTS = {"whole": (WHOLE, JUDGES), "small": (SMALL, None)}
 
 
