@@ -154,8 +154,8 @@ def report(
     sections: dict[str, Iterable[Block]] = {
         "The answer": [
             *headline.headline(comparison),
-            f"{headline.terms(comparison)} {headline.stages(comparison)}",
             pictures["answer"],
+            f"{headline.terms(comparison)} {headline.stages(comparison)}",
         ],
         "What was asked and run": [headline.asked(comparison), headline.counted(comparison)],
         "Learning rate against error": _learning_rates(comparison, pictures),
