@@ -69,7 +69,7 @@ def test_a_killed_writer_leaves_whole_cells_and_the_next_one_adds_the_others(pla
     store, tracking = place
     command = [sys.executable, "-c", REBUILD, tracking.model_dump_json(), store.folder]
     writer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob("artifacts/*/*/.aside-*")):  # it is writing the files of a cell
+    while not list(tmp_path.glob("artifacts/*/*/.aside-*/artifacts")):  # it is writing the files of a cell
         assert writer.poll() is None
         time.sleep(0.001)
     writer.kill()
@@ -80,6 +80,7 @@ def test_a_killed_writer_leaves_whole_cells_and_the_next_one_adds_the_others(pla
     _, cells, replicates = runs_of(tracking)
     assert (len(cells), len(replicates)) == (5, 15)
     assert all((files_of(tracking, cell) / "boundary.png").exists() for cell in cells)
+    assert not list(tmp_path.rglob(".aside-*"))
 
 
 def test_forgotten_environment_variables_redirect_nothing(nowhere, monkeypatch, tmp_path):

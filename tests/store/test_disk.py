@@ -150,6 +150,15 @@ def test_writing_clears_what_was_abandoned_beside_it(tmp_path, write):
     assert not abandoned.exists()
 
 
+def test_what_was_abandoned_of_the_same_folder_is_cleared_however_young_it_is(tmp_path):
+    same, other = tmp_path / ".aside-same", tmp_path / ".aside-other"
+    (same / "made").mkdir(parents=True)
+    (other / "theirs").mkdir(parents=True)
+    write_a_folder(tmp_path)
+    assert not same.exists()
+    assert other.is_dir()  # whose maker might not have locked it yet
+
+
 def test_a_lock_is_one_process_s_and_is_free_when_that_is_killed(tmp_path):
     path = tmp_path / "locks" / "one"
     assert not disk.is_locked(path)

@@ -107,6 +107,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         If the disk is full or does not let it be written; the folder that was there is still there.
     """
     with lock(path.parent / ".locks" / path.name), _making(path) as made:
+        for left in path.parent.glob(".aside-*"):
+            if (left / path.name).is_dir():  # its maker had the lock and is gone, however young it is
+                shutil.rmtree(left, ignore_errors=True)
         made.mkdir()
         yield made
         flush_folder(made)
