@@ -111,3 +111,23 @@ def test_the_curves_say_how_much_higher_the_validation_loss_ends():
     assert ends(1.5) == "At the end the median network's validation loss is 1.5 times its training loss."
     assert ends(2, 1.25).endswith("is 1.25 to 2 times its training loss, most with 2-4-1.")
     assert ends(1.25, 2).endswith("is 1.25 to 2 times its training loss, most with 2-5-1.")
+
+
+def test_the_numbers_beside_the_curves_are_their_medians():
+    losses = np.geomspace(1, 0.1, 31) * np.array([[1], [2], [4]])
+    record = with_losses(made_up((4,), 0.1, [0.1] * 3), losses)
+    table = loss_curves(compare([record], SETTINGS), pd.DataFrame(curve_rows([record]))).data
+    assert table.head[2:5] == ["median loss", "epoch 0", "epoch 3"]
+    assert [row[2] for row in table.rows] == ["training", "validation"]
+    assert [float(x) for x in table.rows[1][3:]] == pytest.approx(losses[1, ::3], rel=0.01)
+
+
+def test_the_numbers_beside_the_errors_are_those_of_every_replicate():
+    unknown = made_up((4,), 0.1, [0.1, 0.3, 0.2])
+    unknown.true_error[1] = np.nan
+    assert [
+        row[-1] for row in rates.draw(compare([unknown, made_up((4,), 0.2, [0.4, 0.2, 0.3])], SETTINGS)).data.rows
+    ] == [
+        "0.01 ? 0.02",
+        "0.04 0.02 0.03",
+    ]

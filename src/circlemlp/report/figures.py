@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -16,6 +17,8 @@ from circlemlp.report.tables import rows_of
 
 MOST_PANELS = 12
 """Architectures in the picture of the curves."""
+LISTED = 11
+"""Epochs in the table of the curves."""
 RANGE = ("pi", 100)  # a band from the lowest to the highest replicate
 
 
@@ -48,9 +51,10 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
     figure = Figure(figsize=(style.WIDTH, 2.1 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     data = []
+    epochs = np.unique(curves["epoch"])
+    listed = epochs[np.unique(np.linspace(0, len(epochs) - 1, LISTED).round().astype(int))]
     for axes, best in zip(panels, comparison.best[:n], strict=False):
         own, name = rows_of(best.judged, curves), best.cell.architecture
-        ends = []
         for split, color in (("training", "soft"), ("validation", "ink")):
             known = own.dropna(subset=f"{split}_loss")
             dashes = (0, (3, 1.5)) if split == "training" else "-"
@@ -68,12 +72,11 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
                 legend=False,
                 ax=axes,
             )
-            last = known[known["epoch"] == known["epoch"].max()]
-            ends.append(words.number(float(last[f"{split}_loss"].median())))
+            medians = known.groupby("epoch")[f"{split}_loss"].median().reindex(listed)
+            data.append([name, words.rate(best.cell.learning_rate), split, *map(words.number, medians)])
         axes.set(xlabel="", ylabel="")
         axes.set_title(f"{name} at {words.rate(best.cell.learning_rate)}", color=of_architecture(name))
         axes.set(yscale="log")
-        data.append([name, words.rate(best.cell.learning_rate), *ends])
     style.plain_logarithms(panels[0].yaxis)
     panels[0].legend(fontsize=8)
     for axes in panels[n:]:
@@ -90,7 +93,7 @@ def loss_curves(comparison: Comparison, curves: pd.DataFrame) -> style.Drawing:
     if comparison.confirmation and any(best.lacks for best in comparison.best):
         tuned = numbered(comparison.cells[0].trained.numbers)
         note += f". Of architectures that are not judged, {tuned} are shown"
-    head = ["architecture", Numeric("learning rate"), Numeric("last training loss"), Numeric("last validation loss")]
+    head = ["architecture", Numeric("learning rate"), "median loss", *(Numeric(f"epoch {epoch}") for epoch in listed)]
     note += ". Epoch 0 is before training; at most 101 epochs are drawn."
     return style.Drawing(figure, _overfitting(comparison), note, Table(head, data))
 
